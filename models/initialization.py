@@ -1,0 +1,18 @@
+"""How the networks' weights begin: the one place where the feed-forward networks are initialised."""
+
+from torch import nn
+
+
+def initialize(network: nn.Module, activation: str) -> None:
+    """Xavier uniform for sigmoid and tanh (Glorot & Bengio, 2010), Kaiming normal for ReLU (He et al., 2015).
+
+    Biases are zero; norms keep torch's ones and zeros. "linear" stands for a network without an activation.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            if activation == "relu":
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            else:
+                nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

@@ -1,0 +1,60 @@
+"""LeNet: the convolutional network that read cheques.
+
+Source: LeCun, Bottou, Bengio & Haffner, "Gradient-Based Learning Applied to Document Recognition", Proceedings of the
+IEEE, 1998, section II.B and figure 2; in the form of "Dive into Deep Learning", section 7.6.
+
+Departures: C3 sees all maps of S2 (the paper's table I connects a part of them); pooling has no trainable gain and
+bias; the output layer is linear, not radial basis functions; the activation is the plain logistic function, not a
+scaled tanh. `padding=2` gives the first convolution the paper's field of view (28 padded to 32, so that 16 maps of
+5 x 5 reach C5); 0, the course's net, leaves 16 maps of 4 x 4.
+"""
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from .image_size import check_images, check_native_only
+from .initialization import initialize
+
+ACTIVATIONS = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
+POOLINGS = {"average": nn.AvgPool2d, "max": nn.MaxPool2d}
+
+
+class LeNet(nn.Module):
+    """(N, in_channels, 28, 28), standardised -> (N, num_classes) logits. Raises ValueError for another size."""
+
+    def __init__(
+        self,
+        image_size: int = 28,
+        in_channels: int = 1,
+        num_classes: int = 10,
+        activation: Literal["sigmoid", "tanh", "relu"] = "sigmoid",
+        pooling: Literal["average", "max"] = "average",
+        padding: Literal[0, 2] = 0,
+    ) -> None:
+        super().__init__()
+        check_native_only("LeNet", image_size)
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"LeNet: activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+        if pooling not in POOLINGS:
+            raise ValueError(f"LeNet: pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
+        if padding not in (0, 2):
+            raise ValueError(f"LeNet: padding must be 0 or 2, got {padding!r}")
+        self.image_size, self.in_channels = image_size, in_channels
+        act, pool = ACTIVATIONS[activation], POOLINGS[pooling]
+        side = ((image_size + 2 * padding - 4) // 2 - 4) // 2  # 4, or 5 with padding
+
+        self.c1 = nn.Sequential(nn.Conv2d(in_channels, 6, kernel_size=5, padding=padding), act())
+        self.s2 = pool(kernel_size=2)  # (N, 6, 12, 12)
+        self.c3 = nn.Sequential(nn.Conv2d(6, 16, kernel_size=5), act())
+        self.s4 = pool(kernel_size=2)  # (N, 16, 4, 4)
+        self.flatten = nn.Flatten()  # (N, 256)
+        self.c5 = nn.Sequential(nn.Linear(16 * side**2, 120), act())
+        self.f6 = nn.Sequential(nn.Linear(120, 84), act())
+        self.output = nn.Linear(84, num_classes)
+        initialize(self, activation)
+
+    def forward(self, images: Tensor) -> Tensor:
+        check_images("LeNet", images, self.in_channels, self.image_size)
+        maps = self.s4(self.c3(self.s2(self.c1(images))))
+        return self.output(self.f6(self.c5(self.flatten(maps))))

@@ -1,0 +1,49 @@
+"""The multilayer perceptron: fully connected layers with ReLU between them.
+
+Source: Zhang, Lipton, Li & Smola, "Dive into Deep Learning", sections 5.2 and 5.6: 784 -> 256 -> 10; the ReLU is
+Nair & Hinton, "Rectified Linear Units Improve Restricted Boltzmann Machines", ICML 2010; dropout behind each hidden
+layer is Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", JMLR 2014.
+
+Departures: none.
+"""
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from .image_size import check_images, check_native_only
+from .initialization import initialize
+
+
+class MLP(nn.Module):
+    """(N, in_channels, 28, 28), standardised -> (N, num_classes) logits. Raises ValueError for another size.
+
+    `hidden_sizes` are the widths of the hidden layers, `dropout` the share of their units that is dropped.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 28,
+        in_channels: int = 1,
+        num_classes: int = 10,
+        hidden_sizes: tuple[int, ...] = (256,),
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        check_native_only("MLP", image_size)
+        if min(hidden_sizes, default=1) < 1:
+            raise ValueError(f"MLP: every one of hidden_sizes must be at least 1, got {tuple(hidden_sizes)}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"MLP: dropout must be at least 0 and below 1, got {dropout}")
+        self.image_size, self.in_channels = image_size, in_channels
+        self.flatten = nn.Flatten()  # (N, 784)
+        sizes = (in_channels * image_size**2, *hidden_sizes)
+        self.hidden = nn.Sequential(
+            *(nn.Sequential(nn.Linear(n, m), nn.ReLU(), nn.Dropout(dropout)) for n, m in pairwise(sizes))
+        )
+        self.output = nn.Linear(sizes[-1], num_classes)
+        initialize(self, "relu")
+
+    def forward(self, images: Tensor) -> Tensor:
+        check_images("MLP", images, self.in_channels, self.image_size)
+        return self.output(self.hidden(self.flatten(images)))

@@ -1,0 +1,28 @@
+"""Softmax regression: one linear layer, trained with cross entropy. The baseline that every network must beat.
+
+Source: Zhang, Lipton, Li & Smola, "Dive into Deep Learning", section 4.4; in statistics, multinomial logistic
+regression.
+
+Departures: none.
+"""
+
+from torch import Tensor, nn
+
+from .image_size import check_images, check_native_only
+from .initialization import initialize
+
+
+class SoftmaxRegression(nn.Module):
+    """(N, in_channels, 28, 28), standardised -> (N, num_classes) logits. Raises ValueError for another size."""
+
+    def __init__(self, image_size: int = 28, in_channels: int = 1, num_classes: int = 10) -> None:
+        super().__init__()
+        check_native_only("SoftmaxRegression", image_size)
+        self.image_size, self.in_channels = image_size, in_channels
+        self.flatten = nn.Flatten()  # (N, 784)
+        self.output = nn.Linear(in_channels * image_size**2, num_classes)
+        initialize(self, "linear")
+
+    def forward(self, images: Tensor) -> Tensor:
+        check_images("SoftmaxRegression", images, self.in_channels, self.image_size)
+        return self.output(self.flatten(images))
