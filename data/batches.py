@@ -1,0 +1,85 @@
+"""Batches made on the device: gathered from one uint8 tensor, converted, resized and standardised there.
+
+There is no per-image pipeline and no worker process. The order of an epoch is a function of (seed, epoch); where in
+the epoch to begin is asked when iteration begins, and never stored, so that a stopped run goes on exactly.
+"""
+
+import hashlib
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .splits import Images
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What turns stored pixels into a network's input: uint8 (N, H, W) -> float32 (N, 1, image_size, image_size)."""
+
+    mean: float
+    std: float
+    image_size: int
+
+    def __call__(self, images: Tensor) -> Tensor:
+        batch = images.unsqueeze(1).float().div_(255)
+        if batch.shape[-2:] != (self.image_size, self.image_size):
+            size = (self.image_size, self.image_size)
+            batch = functional.interpolate(batch, size, mode="bilinear", antialias=True)
+        return batch.sub_(self.mean).div_(self.std)
+
+
+def stream_seed(seed: int, *place: int) -> int:
+    """A 63-bit seed for the draws at one place of a run: (epoch,) for an order, (epoch, batch) for a batch."""
+    digest = hashlib.blake2b(struct.pack(f"<{1 + len(place)}q", seed, *place), digest_size=8).digest()
+    return int.from_bytes(digest) >> 1
+
+
+def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
+    """The order in which `count` images are seen: a permutation that depends on (seed, epoch) alone."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(stream_seed(seed, epoch)))
+
+
+class TrainingBatches:
+    """One epoch of (images, labels) in its own order; the incomplete last batch is dropped.
+
+    `position` is asked once at the start of each iteration for the epoch and the first batch still to be made.
+    """
+
+    def __init__(
+        self,
+        split: Images,
+        batch_size: int,
+        prepare: Callable[[Tensor], Tensor],
+        seed: int,
+        position: Callable[[], tuple[int, int]],
+    ) -> None:
+        self.split, self.batch_size, self.prepare, self.seed, self.position = split, batch_size, prepare, seed, position
+
+    def __len__(self) -> int:
+        return len(self.split.labels) // self.batch_size
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        epoch, first = self.position()
+        images, labels = self.split
+        order = epoch_order(len(labels), self.seed, epoch).to(labels.device)
+        for batch in range(first, len(self)):
+            chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            yield self.prepare(images[chosen]), labels[chosen]
+
+
+class EvaluationBatches:
+    """Every image of a split exactly once, in its stored order."""
+
+    def __init__(self, split: Images, batch_size: int, prepare: Callable[[Tensor], Tensor]) -> None:
+        self.split, self.batch_size, self.prepare = split, batch_size, prepare
+
+    def __len__(self) -> int:
+        return -(-len(self.split.labels) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for images, labels in zip(*(tensor.split(self.batch_size) for tensor in self.split), strict=True):
+            yield self.prepare(images), labels
