@@ -71,6 +71,9 @@ class TrainingBatches:
             yield self.prepare(images[chosen]), labels[chosen]
 
 
+EVALUATION_BATCH = 128  # images; bounds the memory of an evaluation at every image size
+
+
 class EvaluationBatches:
     """Every image of a split exactly once, in its stored order."""
 

@@ -26,7 +26,7 @@ def read(path: Path, shape: tuple[int, ...], sha256: str) -> Tensor:
     packed = path.with_name(path.name + ".gz")
     found = path if path.exists() else packed
     try:
-        with (path.open("rb") if found is path else gzip.open(packed, "rb")) as stream:
+        with path.open("rb") if found is path else gzip.open(packed, "rb") as stream:
             content = bytearray(stream.read(size + 1))  # one more than there may be shows a file that is too long
     except FileNotFoundError:
         raise DataError(f"there is neither {path} nor {packed.name} beside it{WHAT_NEXT}") from None
@@ -37,7 +37,9 @@ def read(path: Path, shape: tuple[int, ...], sha256: str) -> Tensor:
     if len(start) < len(header):
         raise DataError(f"{found} is too short: {len(content)} bytes, expected {size}{WHAT_NEXT}")
     if start[:4] != header[:4]:
-        raise DataError(f"{found} is not this IDX file: magic {start[:4].hex()}, expected {header[:4].hex()}{WHAT_NEXT}")
+        raise DataError(
+            f"{found} is not this IDX file: magic {start[:4].hex()}, expected {header[:4].hex()}{WHAT_NEXT}"
+        )
     if start != header:
         dimensions = struct.unpack(f">{len(shape)}I", start[4:])
         raise DataError(f"{found} has the shape {dimensions}, expected {shape}{WHAT_NEXT}")

@@ -1,4 +1,4 @@
-"""The zoo: `create` builds a network by its name, `names` lists them.
+"""The zoo: `create` builds a network by its name, `names` lists them, `load` reads trained weights back.
 
 Importing this package does not import torch; a network's file is imported when the network is first asked for.
 """
@@ -21,6 +21,10 @@ NETWORKS = {  # name: the file and the class in it
 }
 
 
+class WeightsError(Exception):
+    """A weights file that is missing, damaged, or not of this project."""
+
+
 def names() -> list[str]:
     return list(NETWORKS)
 
@@ -37,6 +41,23 @@ def create(name: str, **arguments: Any) -> nn.Module:
             raise ValueError(f"{name} has no argument {argument!r}{did_you_mean(argument, valid)}")
     file, network = NETWORKS[name].split(".")
     return getattr(import_module(f"{__name__}.{file}"), network)(**arguments)
+
+
+def load(source: str | Path) -> nn.Module:
+    """The trained network of a run folder or a weights file, on the CPU in evaluation mode.
+
+    Raises WeightsError, saying which of them it was, unless hash, header, keys, shapes and values are in order.
+    """
+    from .weights import load_network
+
+    return load_network(source)
+
+
+def card(source: str | Path) -> dict[str, Any]:
+    """What a weights file says of itself: network, arguments, input, classes, metrics, training, versions."""
+    from .weights import read_card
+
+    return read_card(source)
 
 
 class Argument(NamedTuple):

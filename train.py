@@ -1,0 +1,168 @@
+"""Train one network, test it once, and leave a run folder. `python train.py --help` says how."""
+
+import os
+import sys
+from dataclasses import asdict
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+
+os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # a wrong command is explained here, not by Hydra
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from training import command_line, errors, settings
+
+ROOT = Path(__file__).resolve().parent
+TRAINING_KEYS = ("seed", "epochs", "batch_size", "precision", "optimizer", "scheduler")  # what a card says of training
+OmegaConf.register_new_resolver("root", lambda: str(ROOT))
+statuses: list[int] = []  # of the jobs: Hydra does not hand back what they return
+
+
+def main() -> int:
+    sys.argv[1:] = command_line.allow_network_arguments(sys.argv[1:])
+    try:
+        job()
+    except ValueError as error:  # Hydra's own, of an override it can make nothing of
+        return errors.report(errors.SettingsError(error))
+    except (Exception, KeyboardInterrupt) as error:
+        return answer(error)
+    return max(statuses, default=0)
+
+
+@hydra.main(version_base="1.3", config_path="configs", config_name="train")
+def job(config: DictConfig) -> None:
+    """One run. It answers for its own errors, so that a sweep goes on to its next job."""
+    try:
+        train(config)
+        statuses.append(0)
+    except errors.Interrupted:
+        raise  # ends a sweep, too
+    except Exception as error:
+        statuses.append(answer(error))
+
+
+def answer(error: BaseException) -> int:
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        error = command_line.explain(error, ROOT / "configs")
+    return errors.report(error)
+
+
+def train(config: DictConfig) -> None:
+    plain = settings.check(OmegaConf.to_container(config, resolve=True))
+
+    # Only now what takes seconds to import.
+    import torch
+    from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+
+    from data.batches import EVALUATION_BATCH, EvaluationBatches, Preparation
+    from data.splits import Images
+    from models.weights import serialize
+    from training import machine, terminal
+    from training.classification import Classification, parameter_groups
+    from training.data_module import DeviceBatches
+    from training.evaluation import evaluate
+    from training.history import History, log
+    from training.interruption import Interruption
+    from training.random_draws import RandomDraws
+    from training.run_folder import RunFolder
+
+    config.trainer.accelerator = machine.choose_accelerator(config.trainer.accelerator)
+    torch.manual_seed(config.seed)
+    splits = instantiate(config.data)
+    network = instantiate(config.model, _convert_="all")
+    optimizer = instantiate(config.optimizer, _convert_="all")
+    scheduler = instantiate(config.scheduler, _convert_="all")
+    try:  # an argument that torch refuses shows before anything is written
+        scheduler(optimizer(parameter_groups(network)), total_steps=config.epochs)
+    except (TypeError, ValueError) as error:
+        raise errors.SettingsError(f"optimizer or scheduler: {error}") from error
+
+    folder = RunFolder.claim(config.run_dir, *new_run(config))
+    config.run_dir = str(folder.path)
+    folder.write("config.yaml", OmegaConf.to_yaml(config, resolve=True))
+    folder.write(".hydra/overrides.yaml", OmegaConf.to_yaml(HydraConfig.get().overrides.task))
+    logger = instantiate(config.logger) if config.logger else False
+
+    prepare = Preparation(splits.facts.mean, splits.facts.std, config.image_size)
+    history = History(
+        folder,
+        config.batch_size,
+        {
+            "model": config.model.name,
+            "data": config.data.name,
+            "seed": config.seed,
+            "epochs": config.epochs,
+            "image_size": config.image_size,
+            "parameters": sum(parameter.numel() for parameter in network.parameters()),
+            "device": machine.describe_device(config.trainer.accelerator),
+            "precision": config.precision,
+            "versions": machine.versions(),
+        },
+    )
+    with terminal.lines_to(folder.path / "train.log"), history, Interruption() as interruption:
+        on_terminal = sys.stdout.isatty()
+        trainer = instantiate(
+            config.trainer,
+            max_epochs=config.epochs,
+            precision=config.precision,
+            logger=logger,
+            callbacks=[
+                RandomDraws(config.seed),
+                history,
+                interruption,
+                ModelCheckpoint(
+                    folder.path / "checkpoints", "epoch_{epoch}", monitor="epoch", mode="max", save_top_k=2
+                ),
+                *([TQDMProgressBar(leave=False)] if on_terminal else []),
+            ],
+            default_root_dir=folder.path,
+            enable_progress_bar=on_terminal,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+        task = Classification(network, optimizer, scheduler, config.data.num_classes)
+        trainer.fit(task, DeviceBatches(splits, prepare, config.batch_size, config.seed))
+
+        # The test set is used here, once, by the weights that are stored.
+        def measure(split: Images) -> dict[str, float]:
+            device = trainer.strategy.root_device
+            return evaluate(network.to(device), EvaluationBatches(split.to(device), EVALUATION_BATCH, prepare))
+
+        val, test = measure(splits.val) if splits.val else None, measure(splits.test)
+        arguments = {key: value for key, value in plain["model"].items() if key not in ("_target_", "name")}
+        card = {
+            "data": config.data.name,
+            "input": {"channels": 1, **asdict(prepare)},
+            "classes": splits.facts.classes,
+            "metrics": {"val": val, "test": test},
+            "training": {key: plain[key] for key in TRAINING_KEYS},
+            "versions": machine.versions(),
+        }
+        weights = serialize(network, config.model.name, arguments, card)
+        folder.write("weights.safetensors", weights)
+        history.record(val=val, test=test, weights_sha256=sha256(weights).hexdigest())
+        log.info(
+            f"{config.model.name} on {config.data.name}: "
+            f"test accuracy {test['accuracy']:.4f} ({test['images']} images), "
+            f"{config.epochs} epoch{'s' if config.epochs > 1 else ''} in {history.train_seconds:.0f} s -> {folder}"
+        )
+
+
+def new_run(config: DictConfig) -> tuple[Path, str]:
+    """Where a run of its own making goes: below runs/, in a sweep below the sweep's folder."""
+    name = f"{config.model.name}_{config.data.name}_seed{config.seed}"
+    hydra_config = HydraConfig.get()
+    if hydra_config.mode == RunMode.MULTIRUN:
+        return Path(hydra_config.sweep.dir), name
+    return ROOT / "runs", f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""The one Lightning module: a network learns to classify."""
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy
+
+from .errors import RunFailed
+
+
+class Classification(lightning.LightningModule):
+    """Trains `network`, images -> logits, with cross entropy; validates it with the same.
+
+    `optimizer(groups)` and `scheduler(optimizer, total_steps=n)` make what their names say. Loss and accuracy are
+    summed on the device and logged once an epoch as `train/loss`, `train/accuracy`, `val/loss`, `val/accuracy`; the
+    sums are part of the state, so that they outlive a stop.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: Callable[[list[dict[str, Any]]], Optimizer],
+        scheduler: Callable[..., LRScheduler],
+        num_classes: int,
+    ) -> None:
+        super().__init__()
+        self.network, self.optimizer, self.scheduler = network, optimizer, scheduler
+        self.train_sums, self.val_sums = _Sums(num_classes), _Sums(num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        images, labels = batch
+        logits = self(images)
+        loss = functional.cross_entropy(logits, labels)
+        if loss.device.type == "cpu":  # on CUDA a look at every step would stall the device: see finish_train_epoch
+            self._check_finite(loss.detach(), batch_idx)
+        self.train_sums.add(logits.detach(), labels, loss.detach())
+        return loss
+
+    def finish_train_epoch(self) -> dict[str, Tensor]:
+        """Loss and accuracy of the epoch, as augmented and while the network changed; the sums begin anew."""
+        values = self.train_sums.finish()
+        self._check_finite(values["loss"], int(self.trainer.num_training_batches) - 1)
+        self.log_dict({f"train/{name}": value for name, value in values.items()})
+        return values
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        images, labels = batch
+        logits = self(images)
+        self.val_sums.add(logits, labels, functional.cross_entropy(logits, labels))
+
+    def on_validation_epoch_end(self) -> None:
+        values = self.val_sums.finish()
+        self.log_dict({f"val/{name}": value for name, value in values.items()}, prog_bar=True)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = self.optimizer(parameter_groups(self.network))
+        scheduler = self.scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _check_finite(self, loss: Tensor, batch_idx: int) -> None:
+        if not torch.isfinite(loss):
+            raise RunFailed(
+                f"the loss became {loss.item()} in epoch {self.current_epoch + 1}, batch {batch_idx + 1}. "
+                "Try a smaller optimizer.lr, or scheduler=one_cycle, which warms up."
+            )
+
+
+def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
+    """Weight decay pulls on weights; biases and norms, which have one dimension, are left free of it."""
+    parameters = list(network.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1]},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+class _Sums(MetricCollection):
+    """Loss and accuracy over the images of an epoch."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(
+            {
+                "loss": MeanMetric(nan_strategy="disable"),
+                "accuracy": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
+            }
+        )
+        self.persistent(True)
+
+    def add(self, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
+        self["loss"].update(loss, weight=len(labels))
+        self["accuracy"].update(logits, labels)
+
+    def finish(self) -> dict[str, Tensor]:
+        values = self.compute()
+        self.reset()
+        return values

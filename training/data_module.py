@@ -1,0 +1,39 @@
+"""What feeds the trainer: the splits, moved to its device once, and the place in the epoch to go on from."""
+
+import lightning
+
+from data.batches import EVALUATION_BATCH, EvaluationBatches, Preparation, TrainingBatches
+from data.splits import Splits
+
+
+class DeviceBatches(lightning.LightningDataModule):
+    def __init__(self, splits: Splits, prepare: Preparation, batch_size: int, seed: int) -> None:
+        super().__init__()
+        self.splits, self.prepare, self.batch_size, self.seed = splits, prepare, batch_size, seed
+
+    def train_dataloader(self) -> TrainingBatches:
+        return TrainingBatches(
+            self.splits.train.to(self._device), self.batch_size, self.prepare, self.seed, self._position
+        )
+
+    def val_dataloader(self) -> EvaluationBatches | list:
+        if self.splits.val is None:
+            return []
+        return EvaluationBatches(self.splits.val.to(self._device), EVALUATION_BATCH, self.prepare)
+
+    @property
+    def _device(self):
+        assert self.trainer is not None
+        return self.trainer.strategy.root_device
+
+    def _position(self) -> tuple[int, int]:
+        """The epoch and its first batch still to be trained on, from the loop's own counters: a stored position would
+        skip an epoch when a checkpoint falls on the last batch.
+        """
+        assert self.trainer is not None
+        fit_loop = self.trainer.fit_loop
+        if fit_loop.restarting or fit_loop.epoch_loop.restarting:
+            done = fit_loop.epoch_loop.batch_idx + 1
+            if done < self.trainer.num_training_batches:
+                return self.trainer.current_epoch, done
+        return self.trainer.current_epoch, 0

@@ -1,0 +1,56 @@
+"""What can go wrong, the one line that says it, and the exit status. Nothing here imports torch."""
+
+import errno
+import os
+import sys
+import traceback
+
+from data import DataError
+from models import WeightsError
+
+
+class SettingsError(Exception):
+    """A wrong command or configuration."""
+
+
+class MachineError(Exception):
+    """The machine lacks what the run needs: a device, space, a permission."""
+
+
+class RunFailed(Exception):
+    """The run itself failed, for example by a loss that is not finite."""
+
+
+class Interrupted(Exception):
+    """Ctrl-C or SIGTERM stopped the run; `status` is what a shell expects then."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+STATUS = {RunFailed: 1, SettingsError: 2, DataError: 3, WeightsError: 4, MachineError: 5}
+MACHINE_ERRNO = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOMEM}
+
+
+def report(error: BaseException) -> int:
+    """Say on standard error, in one line, what is wrong; return the exit status. REFZOO_DEBUG=1 shows where."""
+    if os.environ.get("REFZOO_DEBUG") == "1":
+        traceback.print_exception(error)
+    status, message = _explain(error)
+    sys.stderr.write(f"refzoo: {' '.join(message.split())}\n")
+    return status
+
+
+def _explain(error: BaseException) -> tuple[int, str]:
+    if isinstance(error, Interrupted):
+        return error.status, str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return 130, "interrupted."
+    if type(error) in STATUS:
+        return STATUS[type(error)], str(error)
+    if isinstance(error, OSError) and error.errno in MACHINE_ERRNO:
+        return 5, f"{error.strerror}: {error.filename or 'the run folder'}. Free space or choose another run_dir."
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return 5, f"out of memory ({error}). Try a smaller batch_size or image_size."
+    return 1, f"{type(error).__name__}: {error} (REFZOO_DEBUG=1 shows where)"

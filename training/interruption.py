@@ -1,0 +1,53 @@
+"""Ctrl-C and SIGTERM: the batch in hand is finished, then the run ends; a second one ends it at once."""
+
+import signal
+from types import FrameType
+from typing import Any
+
+import lightning
+from lightning.pytorch.callbacks import Callback
+
+from .errors import Interrupted
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interruption(Callback):
+    """While this context is open a signal raises Interrupted: between two batches of training, elsewhere at once."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self.training = False
+
+    def __enter__(self) -> "Interruption":
+        self.previous = {number: signal.signal(number, self._receive) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+    def on_train_start(self, *_: Any) -> None:
+        for number in SIGNALS:  # again: Lightning has meanwhile set a handler of its own for SIGTERM
+            signal.signal(number, self._receive)
+        self.training = True
+
+    def on_train_end(self, *_: Any) -> None:
+        self.training = False
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        self._stop_if_asked(f" in epoch {trainer.current_epoch + 1}, after step {trainer.global_step}")
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        self._stop_if_asked(f" after epoch {trainer.current_epoch + 1}")
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+        if not self.training:
+            self._stop_if_asked("")
+
+    def _stop_if_asked(self, where: str) -> None:
+        if self.received is not None:
+            raise Interrupted(f"stopped by {signal.Signals(self.received).name}{where}.", 128 + self.received)

@@ -1,0 +1,132 @@
+"""The checks of a configuration: every key is known, every value has its type and lies in its range.
+
+Nothing here imports torch, so that a wrong command is answered at once.
+"""
+
+from importlib.util import find_spec
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+import data
+import models
+from models import did_you_mean
+
+from .errors import SettingsError
+
+
+class Section(BaseModel):
+    """Keys that are not listed are refused; "1" is no number and 1.5 no integer."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class Factory(Section):
+    """A section that names what it configures: further arguments are that callable's own to check."""
+
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+
+class Data(Section):
+    target: str = Field(alias="_target_")
+    name: str
+    num_classes: int = Field(ge=2)
+    root: str | None
+    train_size: int | None = Field(ge=1)
+    val_size: int = Field(ge=0, lt=data.TRAIN_IMAGES)
+
+
+class Optimizer(Factory):
+    lr: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    eps: float = Field(default=0, ge=0)
+
+
+class Scheduler(Factory):
+    warm_up: float = Field(default=0, ge=0, le=1)
+
+
+class Trainer(Factory):
+    accelerator: Literal["auto", "cpu", "cuda"]
+    devices: int = Field(ge=1)
+
+
+class Settings(Section):
+    seed: int = Field(ge=0, lt=2**32)
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    image_size: int = Field(ge=1)
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    run_dir: str | None
+    model: dict[str, Any]
+    data: Data
+    optimizer: Optimizer
+    scheduler: Scheduler
+    trainer: Trainer
+    logger: Factory
+
+
+LOGGER_PACKAGES = {"lightning.pytorch.loggers.TensorBoardLogger": "tensorboard"}  # each is an extra of its own name
+
+
+def check(configuration: Any) -> dict[str, Any]:
+    """The configuration itself, once it is found to be right.
+
+    Raises SettingsError, naming the key, what was found and what was expected, at the first thing that is wrong."""
+    settings = _validate(Settings, configuration)
+    _check_network(settings.model)
+    if settings.data.name not in data.DATASETS:
+        raise SettingsError(
+            f"there is no data set {settings.data.name!r}{did_you_mean(settings.data.name, data.DATASETS)}"
+        )
+    package = LOGGER_PACKAGES.get(configuration["logger"].get("_target_"))
+    if package and not find_spec(package):
+        raise SettingsError(f"this logger needs the package {package}. Install it: uv sync --extra {package}.")
+    images = data.TRAIN_IMAGES - settings.data.val_size
+    if settings.data.train_size is not None:
+        if settings.data.train_size > images:
+            raise SettingsError(
+                f"data.train_size={settings.data.train_size} is more than the {images} images that "
+                f"data.val_size={settings.data.val_size} leaves for training. Make one of them smaller."
+            )
+        images = settings.data.train_size
+    if settings.batch_size > images:
+        raise SettingsError(
+            f"batch_size={settings.batch_size} is more than the {images} training images. Make it at most {images}."
+        )
+    return configuration
+
+
+def _check_network(section: dict[str, Any]) -> None:
+    """The network's own arguments, held against the signature in its source."""
+    try:
+        arguments = models.signature(section.get("name", ""))
+    except ValueError as error:
+        raise SettingsError(f"model.name: {error}") from None
+    kinds = {"Literal": Literal, "int": int, "float": float, "bool": bool, "str": str, "tuple": tuple}
+    fields = {name: (eval(kind, {"__builtins__": {}}, kinds), default) for name, (kind, default) in arguments.items()}
+    network = create_model("Network", __base__=Section, **fields)  # type: ignore[call-overload]
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in section.items()}
+    _validate(network, {key: value for key, value in given.items() if key not in ("_target_", "name")}, "model")
+
+
+def _validate(section: type[BaseModel], values: dict[str, Any], name: str = "") -> Any:
+    try:
+        return section.model_validate(values)
+    except ValidationError as invalid:
+        error = invalid.errors()[0]
+    *parents, last = error["loc"]
+    key = ".".join(map(str, error["loc"] if not name else (name, *error["loc"])))
+    value, expected = error["input"], error["msg"].removeprefix("Input should be ")
+    if error["type"] == "missing":
+        raise SettingsError(f"{key} is missing.")
+    if error["type"] == "extra_forbidden":
+        for parent in parents:
+            section = section.model_fields[str(parent)].annotation  # type: ignore[assignment]
+        raise SettingsError(
+            f"there is no key {key!r}{did_you_mean(str(last), [k for k in section.model_fields if k != 'target'])}"
+        )
+    if error["type"] == "literal_error" and isinstance(value, str):
+        valid = expected.replace("'", "").replace(" or ", ", ").split(", ")
+        raise SettingsError(f"{key}={value} is not valid{did_you_mean(value, valid)}")
+    raise SettingsError(f"{key}={'null' if value is None else value} is not valid, it should be {expected}.")

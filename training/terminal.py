@@ -1,0 +1,32 @@
+"""Where a run's lines go: the terminal, past the progress bar, and train.log."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+log = logging.getLogger("refzoo")
+
+
+@contextmanager
+def lines_to(file: Path) -> Iterator[None]:
+    """Send the log to standard output and to `file`; keep Lightning's own remarks out of both."""
+    for library in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning.*")
+    handlers = [logging.StreamHandler(sys.stdout), logging.FileHandler(file, encoding="utf-8")]
+    handlers[1].setFormatter(logging.Formatter("%(asctime)s  %(message)s"))
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.handlers = handlers
+    try:
+        with logging_redirect_tqdm([log]):
+            yield
+    finally:
+        log.handlers = []
+        for handler in handlers:
+            handler.close()
