@@ -31,19 +31,17 @@ def main() -> int:
         job()
     except ValueError as error:  # Hydra's own, of an override it can make nothing of
         return errors.report(errors.SettingsError(error))
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt, errors.Interrupted) as error:
         return answer(error)
     return max(statuses, default=0)
 
 
-@hydra.main(version_base="1.3", config_path="configs", config_name="train")
+@hydra.main(version_base="1.3", config_path=str(ROOT / "configs"), config_name="train")
 def job(config: DictConfig) -> None:
     """One run. It answers for its own errors, so that a sweep goes on to its next job."""
     try:
         train(config)
         statuses.append(0)
-    except errors.Interrupted:
-        raise  # ends a sweep, too
     except Exception as error:
         statuses.append(answer(error))
 
@@ -142,7 +140,7 @@ def train(config: DictConfig) -> None:
             "input": {"channels": 1, **asdict(prepare)},
             "classes": splits.facts.classes,
             "metrics": {"val": val, "test": test},
-            "training": {key: plain[key] for key in TRAINING_KEYS},
+            "training": {"images": len(splits.train.labels), **{key: plain[key] for key in TRAINING_KEYS}},
             "versions": machine.versions(),
         }
         weights = serialize(network, config.model.name, arguments, card)

@@ -21,8 +21,11 @@ class RunFailed(Exception):
     """The run itself failed, for example by a loss that is not finite."""
 
 
-class Interrupted(Exception):
-    """Ctrl-C or SIGTERM stopped the run; `status` is what a shell expects then."""
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM stopped the run; `status` is what a shell expects then.
+
+    No Exception, as KeyboardInterrupt is none: a sweep that goes on past failed jobs ends with this one.
+    """
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)

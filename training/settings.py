@@ -72,7 +72,8 @@ LOGGER_PACKAGES = {"lightning.pytorch.loggers.TensorBoardLogger": "tensorboard"}
 def check(configuration: Any) -> dict[str, Any]:
     """The configuration itself, once it is found to be right.
 
-    Raises SettingsError, naming the key, what was found and what was expected, at the first thing that is wrong."""
+    Raises SettingsError, naming the key, what was found and what was expected, at the first thing that is wrong.
+    """
     settings = _validate(Settings, configuration)
     _check_network(settings.model)
     if settings.data.name not in data.DATASETS:

@@ -1,0 +1,75 @@
+"""Batches are what torchvision's per-image pipeline would make, in an order that (seed, epoch) alone decide."""
+
+import pytest
+import torch
+from torchvision.transforms import v2
+
+from data.batches import EvaluationBatches, Preparation, TrainingBatches, epoch_order, stream_seed
+from data.splits import Images
+
+IMAGES = torch.randint(0, 256, (50, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+SPLIT = Images(IMAGES, torch.arange(50))  # each label names its image
+
+
+def batches_of(seed: int = 1, epoch: int = 0, first: int = 0) -> list[torch.Tensor]:
+    loader = TrainingBatches(SPLIT, 16, Preparation(0.3, 0.4, 28), seed, lambda: (epoch, first))
+    assert len(loader) == 3
+    return [labels for _, labels in loader]
+
+
+@pytest.mark.parametrize("size", [28, 64, 224, 14])
+def test_preparation_equals_torchvision(size: int) -> None:
+    transform = v2.Compose(
+        [
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Resize((size, size), antialias=True),
+            v2.Normalize([0.3], [0.4]),
+        ]
+    )
+    expected = torch.stack([transform(image.unsqueeze(0)) for image in IMAGES[:4]])
+    prepared = Preparation(0.3, 0.4, size)(IMAGES[:4])
+    assert prepared.dtype == torch.float32
+    torch.testing.assert_close(prepared, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_images_stay_with_their_labels() -> None:
+    prepare = Preparation(0.3, 0.4, 28)
+    for images, labels in TrainingBatches(SPLIT, 16, prepare, 1, lambda: (0, 0)):
+        assert torch.equal(images, prepare(IMAGES[labels]))
+
+
+def test_an_epoch_sees_each_image_at_most_once_and_drops_the_incomplete_batch() -> None:
+    seen = torch.cat(batches_of())
+    assert len(seen) == 48 == len(seen.unique())
+
+
+def test_order_is_a_function_of_seed_and_epoch() -> None:
+    assert torch.equal(torch.cat(batches_of(seed=1, epoch=2)), torch.cat(batches_of(seed=1, epoch=2)))
+    orders = {tuple(epoch_order(50, seed, epoch).tolist()) for seed in range(4) for epoch in range(4)}
+    assert len(orders) == 16
+    torch.manual_seed(5)  # neither read nor moved by the order
+    before = torch.get_rng_state()
+    epoch_order(50, 1, 1)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_beginning_later_gives_the_rest_of_the_same_epoch() -> None:
+    whole = batches_of(epoch=3)
+    for first in range(4):
+        rest = batches_of(epoch=3, first=first)
+        assert len(rest) == 3 - first
+        assert all(torch.equal(a, b) for a, b in zip(whole[first:], rest, strict=True))
+
+
+def test_places_have_seeds_of_their_own() -> None:
+    seeds = {stream_seed(seed, *place) for seed in range(3) for place in [(0,), (1,), (0, 0), (0, 1), (1, 0)]}
+    assert len(seeds) == 15
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+@pytest.mark.parametrize("batch_size", [7, 50, 128])
+def test_evaluation_sees_every_image_once_in_order(batch_size: int) -> None:
+    batches = EvaluationBatches(SPLIT, batch_size, Preparation(0.3, 0.4, 28))
+    labels = [labels for _, labels in batches]
+    assert len(labels) == len(batches)
+    assert torch.cat(labels).tolist() == list(range(50))

@@ -1,0 +1,121 @@
+"""A wrong command is answered at once: one line, the nearest valid name, exit status 2, and torch not imported."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from training import settings
+from training.command_line import allow_network_arguments
+from training.errors import SettingsError
+
+ROOT = Path(__file__).parents[1]
+
+
+def check(*overrides: str) -> None:
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        config = compose("train", allow_network_arguments(list(overrides)))
+    settings.check(OmegaConf.to_container(config, resolve=True))
+
+
+def test_the_defaults_are_right() -> None:
+    check()
+
+
+@pytest.mark.parametrize("group", ["model", "data", "optimizer", "scheduler", "trainer", "recipe"])
+def test_every_option_of_every_group_is_right(group: str) -> None:
+    options = sorted(path.stem for path in (ROOT / "configs" / group).glob("*.yaml"))
+    assert options
+    for option in options:
+        check(f"{group}={option}")
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["model.activation=tanh", "model.padding=2", "optimizer.lr=1", "optimizer.betas=[0.8,0.9]", "run_dir=a b"],
+)
+def test_what_may_be_set(override: str) -> None:
+    check(override)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["epochs=0"], "epochs=0 is not valid, it should be greater than or equal to 1."),
+        (["epochs=abc"], "epochs=abc is not valid, it should be a valid integer."),
+        (["epochs=2.5"], "epochs=2.5 is not valid"),
+        (["epochs=true"], "epochs=True is not valid"),
+        (["epochs="], "epochs= is not valid"),
+        (["seed=null"], "seed=null is not valid"),
+        (["seed=-1"], "seed=-1 is not valid"),
+        (["batch_size=0"], "batch_size=0 is not valid"),
+        (["batch_size=55001"], "batch_size=55001 is more than the 55000 training images"),
+        (["batch_size=101", "data.train_size=100"], "batch_size=101 is more than the 100 training images"),
+        (["data.train_size=55001"], "more than the 55000 images that data.val_size=5000 leaves"),
+        (["data.val_size=60000"], "data.val_size=60000 is not valid"),
+        (["data.val_size=-1"], "data.val_size=-1 is not valid"),
+        (["data.name=mnits"], "there is no data set 'mnits', did you mean 'mnist'?"),
+        (["precision=bf16-mixd"], "did you mean 'bf16-mixed'?"),
+        (["optimizer.lr=0"], "optimizer.lr=0 is not valid"),
+        (["optimizer.lr=nan"], "optimizer.lr=nan is not valid"),
+        (["optimizer.weight_decay=-1"], "optimizer.weight_decay=-1 is not valid"),
+        (["scheduler.warm_up=1.5"], "scheduler.warm_up=1.5 is not valid"),
+        (["trainer.devices=0"], "trainer.devices=0 is not valid"),
+        (["+sed=1"], "there is no key 'sed', did you mean 'seed'?"),
+        (["+data.vall_size=1"], "there is no key 'data.vall_size', did you mean 'val_size'?"),
+        (["model.activation=rleu"], "model.activation=rleu is not valid, did you mean 'relu'?"),
+        (["model.activaton=relu"], "there is no key 'model.activaton', did you mean 'activation'?"),
+        (["model.padding=1"], "model.padding=1 is not valid, it should be 0 or 2."),
+        (["model=mlp", "model.hidden_sizes=[8,x]"], "model.hidden_sizes.1=x is not valid"),
+        (["model.name=lent"], "there is no network 'lent', did you mean 'lenet'?"),
+    ],
+)
+def test_what_is_refused(overrides: list[str], says: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        check(*overrides)
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["model=lente"], "there is no model=lente, did you mean 'lenet'? Valid: "),
+        (["epoch=3"], "there is no key 'epoch', did you mean 'epochs'? Valid: "),
+        (
+            ["optimizer.weight_deacy=1"],
+            "there is no key 'optimizer.weight_deacy', did you mean 'weight_decay'? Valid: ",
+        ),
+        (["modle=lenet"], "there is no key 'modle', did you mean 'model'? Valid: "),
+        (["model=lenet,mlp"], "write -m first"),
+        (["epochs=[1"], "'epochs=[1' cannot be read"),
+        (["model=null"], "override must be a string or a list"),
+        (["epochs=-5"], "epochs=-5 is not valid"),
+    ],
+)
+def test_a_wrong_command_ends_in_one_line_without_torch(arguments: list[str], says: str, tmp_path: Path) -> None:
+    program = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['train.py', *{arguments!r}]\n"
+        "import train; status = train.main()\n"
+        "assert not {'torch', 'lightning', 'numpy'} & set(sys.modules)\n"
+        "sys.exit(status)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("refzoo: ")
+    assert says in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_does_not_import_torch(tmp_path: Path) -> None:
+    command = [sys.executable, "-X", "importtime", str(ROOT / "train.py"), "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "model: " in done.stdout
+    assert "lenet" in done.stdout
+    assert " torch" not in done.stderr
+    assert " hydra" in done.stderr  # so that a torch would have been seen

@@ -1,0 +1,180 @@
+"""train.py leaves a run folder worth reading, the same one each time, and answers for what goes wrong."""
+
+import csv
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from conftest import Run
+from torchmetrics.functional.classification import multiclass_accuracy
+
+import data
+import models
+from data.batches import Preparation
+
+ROOT = Path(__file__).parents[1]
+RunTrain = Callable[..., Run]
+
+
+def test_the_run_folder(run_train: RunTrain) -> None:
+    run = run_train("optimizer.lr=0.01", "model.activation=relu", "seed=3")
+    assert run.status == 0, run.errors
+    assert run.errors == ""
+
+    lines = run.output.splitlines()
+    assert [line.split("   ")[0] for line in lines[:-1]] == ["epoch 1/2", "epoch 2/2"]
+    test = run.metrics["test"]
+    assert lines[-1].startswith(f"lenet on mnist: test accuracy {test['accuracy']:.4f} (10000 images), 2 epochs in ")
+    assert lines[-1].endswith(f"-> {run.folder}")
+    assert [line.split("  ", 1)[1] for line in (run.folder / "train.log").read_text().splitlines()] == lines
+
+    metrics = run.metrics
+    expected = {"model": "lenet", "data": "mnist", "seed": 3, "epochs": 2, "image_size": 28, "parameters": 44_426}
+    assert expected.items() <= metrics.items()
+    assert metrics["device"] == "cpu"
+    assert metrics["precision"] == "32-true"
+    assert metrics["status"] == "finished"
+    assert metrics["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert [metrics[split]["images"] for split in ("train", "val", "test")] == [576, 400, 10_000]
+    weights = (run.folder / "weights.safetensors").read_bytes()
+    assert metrics["weights_sha256"] == hashlib.sha256(weights).hexdigest()
+
+    with (run.folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert {"train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate", "images_per_second"} < set(
+        rows[0]
+    )
+    assert float(rows[1]["train_loss"]) == metrics["train"]["loss"] < float(rows[0]["train_loss"])
+    assert float(rows[1]["val_accuracy"]) == pytest.approx(metrics["val"]["accuracy"], abs=1e-6)
+    assert float(rows[1]["learning_rate"]) < 1e-3 < float(rows[0]["learning_rate"])  # one cycle has come down
+
+    config = yaml.safe_load((run.folder / "config.yaml").read_text())
+    assert config["model"]["activation"] == "relu"
+    assert config["model"]["image_size"] == 28
+    assert "optimizer.lr=0.01" in yaml.safe_load((run.folder / ".hydra/overrides.yaml").read_text())
+    assert list((run.folder / "checkpoints").iterdir())
+    assert not list(run.folder.rglob(".*.partial"))
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [("lenet model.activation=relu", "mnist"), ("mlp", "fashion_mnist"), ("softmax_regression", "mnist")],
+)
+def test_the_stored_weights_have_the_recorded_figures(run_train: RunTrain, model: str, name: str) -> None:
+    """Measured again from the file and the data, by torchmetrics and torch's own loss."""
+    run = run_train(*f"model={model}".split(), f"data={name}", "optimizer.lr=0.01")
+    assert run.status == 0, run.errors
+    network, card = models.load(run.folder), models.card(run.folder)
+    assert card["input"] == {"channels": 1, "image_size": 28, "mean": data.DATASETS[name].mean} | {
+        "std": data.DATASETS[name].std
+    }
+    assert card["classes"] == list(data.DATASETS[name].classes)
+    splits = data.load(name, val_size=400)
+    for split, images in (("val", splits.val), ("test", splits.test)):
+        assert images is not None
+        with torch.no_grad():
+            logits = network(Preparation(splits.facts.mean, splits.facts.std, 28)(images.images))
+        recorded = run.metrics[split]
+        assert recorded == card["metrics"][split]
+        assert recorded["images"] == len(images.labels)
+        accuracy = multiclass_accuracy(logits, images.labels, num_classes=10, average="micro")
+        assert recorded["accuracy"] == pytest.approx(accuracy.item(), abs=1e-6)
+        loss = torch.nn.functional.cross_entropy(logits, images.labels)
+        assert recorded["loss"] == pytest.approx(loss.item(), rel=1e-5)
+    assert run.metrics["test"]["accuracy"] > 0.3  # it has learnt something
+
+
+def test_the_same_command_gives_the_same_bits(run_train: RunTrain) -> None:
+    command = ("model=mlp", "model.dropout=0.5", "seed=4")
+    runs = [run_train(*command, folder="a"), run_train(*command, folder="b"), run_train(*command[:2], folder="c")]
+    first, again, other_seed = (run.metrics["weights_sha256"] for run in runs)
+    assert first == again != other_seed
+    tables = [(run.folder / "metrics.csv").read_text().splitlines() for run in runs]
+    assert [row.rpartition(",")[0] for row in tables[0]] == [row.rpartition(",")[0] for row in tables[1]]
+
+
+def test_training_on_all_images(run_train: RunTrain) -> None:
+    run = run_train("data.val_size=0", "model=softmax_regression", "data.train_size=60000", "epochs=1")
+    assert run.status == 0, run.errors
+    assert run.metrics["val"] is None
+    assert run.metrics["train"]["images"] == 60_000 // 64 * 64
+    assert "validation" not in run.output
+    assert run.metrics["test"]["accuracy"] > 0.85
+
+
+def test_a_loss_that_is_not_finite_fails_the_run(run_train: RunTrain) -> None:
+    run = run_train("optimizer=sgd", "optimizer.lr=1e30", "scheduler=constant", "model.activation=relu")
+    assert run.status == 1
+    assert run.errors.startswith("refzoo: the loss became ")
+    assert "in epoch 1, batch 2" in run.errors or "in epoch 1, batch 3" in run.errors
+    assert len(run.errors.splitlines()) == 1
+    assert run.metrics["status"] == "failed"
+    assert not (run.folder / "weights.safetensors").exists()
+
+
+def test_a_folder_that_holds_a_run_is_refused(run_train: RunTrain) -> None:
+    first = run_train("epochs=1", "model=softmax_regression")
+    before = {file: file.read_bytes() for file in first.folder.rglob("*") if file.is_file()}
+    second = run_train("epochs=1")
+    assert second.status == 2
+    assert "already holds" in second.errors
+    assert before == {file: file.read_bytes() for file in first.folder.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "status", "says"),
+    [
+        (["image_size=32"], 2, "LeNet reads 28 x 28 images, got image_size=32"),
+        (["+optimizer.foo=1"], 2, "unexpected keyword argument 'foo'"),
+        (["data.root=/nonexistent"], 3, "there is neither /nonexistent/MNIST/raw/train-images-idx3-ubyte"),
+        (["data.num_classes=5"], 3, "holds the label 9"),
+        (["run_dir=/proc/run"], 5, "/proc/run cannot be written"),
+    ],
+)
+def test_what_is_wrong_leaves_nothing_behind(run_train: RunTrain, overrides: list[str], status: int, says: str) -> None:
+    run = run_train(*overrides)
+    assert run.status == status
+    assert says in run.errors
+    assert run.errors.startswith("refzoo: ")
+    assert len(run.errors.splitlines()) == 1
+    assert not run.folder.exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_missing_gpu_is_said(run_train: RunTrain) -> None:
+    run = run_train("trainer=gpu")
+    assert (run.status, run.errors.startswith("refzoo: there is no CUDA GPU")) == (5, True)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_run_on_a_gpu(run_train: RunTrain) -> None:
+    run = run_train("trainer=gpu", "optimizer.lr=0.01", "model.activation=relu")
+    assert run.status == 0, run.errors
+    assert run.metrics["device"].startswith("cuda (")
+    assert run.metrics["test"]["accuracy"] > 0.3
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_run_between_two_batches(tmp_path: Path, number: int, status: int) -> None:
+    command = [sys.executable, str(ROOT / "train.py"), "epochs=9999", f"run_dir={tmp_path / 'run'}"]
+    command += ["data.train_size=600", "model=softmax_regression", "trainer=cpu"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    rows = tmp_path / "run/metrics.csv"
+    while process.poll() is None and not (rows.exists() and len(rows.read_text().splitlines()) > 2):
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert errors.startswith(f"refzoo: stopped by {signal.Signals(number).name} ")
+    assert len(errors.splitlines()) == 1
+    assert Run(status, "", errors, tmp_path / "run").metrics["status"] == "interrupted"

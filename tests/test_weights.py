@@ -1,0 +1,137 @@
+"""A weights file gives back the network it was made of, or one clear error."""
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+import models
+from models import WeightsError
+from models.weights import serialize
+
+ARGUMENTS = {"image_size": 28, "activation": "relu", "padding": 2}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(serialize(models.create("lenet", **ARGUMENTS), "lenet", ARGUMENTS, {"data": "mnist"}))
+    return path
+
+
+def tamper(file: Path, change, reseal: bool) -> None:
+    """Change a file's card and tensors in place; resealed, its SHA-256 is made to fit again."""
+    from models.weights import _digest
+
+    with safe_open(file, framework="pt") as opened:
+        card = json.loads(opened.metadata()["refzoo"])
+        tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+    change(card, tensors)
+    if reseal:
+        card.pop("sha256", None)
+        card["sha256"] = _digest(card, tensors)
+    save_file(tensors, file, {"refzoo": json.dumps(card)})
+
+
+def test_the_network_comes_back(file: Path) -> None:
+    torch.manual_seed(0)
+    network = models.create("lenet", **ARGUMENTS).eval()
+    torch.manual_seed(7)
+    state = torch.get_rng_state()
+    loaded = models.load(file)
+    assert torch.equal(state, torch.get_rng_state())  # nothing was drawn for weights that are replaced anyway
+    images = torch.randn(3, 1, 28, 28)
+    assert torch.equal(loaded(images), network(images))
+    assert not loaded.training
+    assert all(parameter.requires_grad for parameter in loaded.parameters())
+    assert torch.equal(models.load(file.parent)(images), network(images))  # the run folder
+
+
+def test_the_card_is_complete(file: Path) -> None:
+    card = models.card(file)
+    assert card["network"] == "lenet"
+    assert card["data"] == "mnist"
+    assert card["arguments"] == {key: a.default for key, a in models.signature("lenet").items()} | ARGUMENTS
+
+
+def test_the_same_network_gives_the_same_bytes() -> None:
+    network = models.create("lenet")
+    assert len({serialize(network, "lenet", {}, {"b": 1, "a": [2]}) for _ in range(8)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda card, tensors: tensors["c1.0.weight"].view(-1)[0].add_(1), "is damaged: its SHA-256"),
+        (lambda card, tensors: card.update(data="fashion_mnist"), "is damaged: its SHA-256"),
+        (lambda card, tensors: card.pop("sha256"), "is damaged: its SHA-256"),
+    ],
+)
+def test_a_change_is_noticed(file: Path, change, says: str) -> None:
+    tamper(file, change, reseal=False)
+    with pytest.raises(WeightsError, match=says):
+        models.load(file)
+    with pytest.raises(WeightsError, match=says):
+        models.card(file)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda card, tensors: card.update(network="os.system"), "holds a network 'os.system', which is none of"),
+        (lambda card, tensors: card.update(network="mlp"), "cannot be built: mlp has no argument"),
+        (lambda card, tensors: card.update(network="mlp", arguments={}), "lacks hidden.0.0.bias and 1 more"),
+        (lambda card, tensors: card["arguments"].update(foo=1), "cannot be built: lenet has no argument 'foo'"),
+        (lambda card, tensors: card["arguments"].update(activation="step"), "activation must be one of"),
+        (lambda card, tensors: card["arguments"].update(num_classes=10**9), "impossible arguments"),
+        (lambda card, tensors: card["arguments"].update(num_classes="ten"), "cannot be built"),
+        (lambda card, tensors: card.update(arguments=[1]), "impossible arguments"),
+        (lambda card, tensors: card["arguments"].update(num_classes=9), r"output.*is \[10.*expected \[9"),
+        (lambda card, tensors: tensors.pop("output.bias"), "lacks output.bias"),
+        (lambda card, tensors: tensors.update(extra=torch.zeros(1)), "holds extra, which lenet has not"),
+        (lambda card, tensors: tensors["c1.0.weight"].view(-1)[0].fill_(float("nan")), "c1.0.weight holds .* finite"),
+        (lambda card, tensors: tensors.update({"output.bias": torch.zeros(10).long()}), "output.bias is .* expected"),
+    ],
+)
+def test_a_file_of_something_else_is_refused(file: Path, change, says: str) -> None:
+    tamper(file, change, reseal=True)
+    with pytest.raises(WeightsError, match=says):
+        models.load(file)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"hello", bytes(100), b"\xff" * 100, pickle.dumps({"a": 1}), (1 << 40).to_bytes(8, "little") + b"{}"],
+)
+def test_other_files_are_refused(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    with pytest.raises(WeightsError, match="not a readable safetensors file"):
+        models.load(file)
+
+
+def test_damage_at_any_place_is_noticed(file: Path) -> None:
+    whole = file.read_bytes()
+    generator = torch.Generator().manual_seed(0)
+    for place in torch.randint(0, len(whole), (100,), generator=generator).tolist():
+        for damaged in (whole[:place], whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :]):
+            file.write_bytes(damaged)
+            with pytest.raises(WeightsError):
+                models.load(file)
+    file.write_bytes(whole + b"\0")
+    with pytest.raises(WeightsError):
+        models.load(file)
+
+
+def test_what_is_missing_or_foreign_is_said(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="there are no weights at"):
+        models.load(tmp_path / "nothing")
+    with pytest.raises(WeightsError, match="there are no weights at"):
+        models.load(tmp_path)
+    save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(WeightsError, match="has no card"):
+        models.load(tmp_path / "foreign.safetensors")
