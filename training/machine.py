@@ -1,7 +1,9 @@
 """The machine that a run finds itself on."""
 
+import contextlib
 import platform
 from importlib.metadata import version
+from pathlib import Path
 
 import torch
 
@@ -22,6 +24,18 @@ def choose_accelerator(wanted: str) -> str:
 
 def describe_device(accelerator: str) -> str:
     return f"cuda ({torch.cuda.get_device_name()})" if accelerator == "cuda" else "cpu"
+
+
+def describe_machine() -> str:
+    """What a figure was measured on: processor, threads, GPU, torch."""
+    processor = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        processor = next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
+    parts = [processor, f"{torch.get_num_threads()} threads", f"torch {version('torch')}"]
+    if torch.cuda.is_available():
+        parts.insert(0, torch.cuda.get_device_name())
+    return ", ".join(parts)
 
 
 def versions() -> dict[str, str]:
