@@ -23,13 +23,13 @@ from rich.table import Table
 from torch.nn import functional
 from torchvision.transforms import v2
 
-ROOT = Path(__file__).resolve().parents[1]
 import data
 import models
 import train
 from training.classification import parameter_groups
 from training.machine import describe_machine
 
+ROOT = Path(__file__).resolve().parents[1]
 VISION = {"mnist": torchvision.datasets.MNIST, "fashion_mnist": torchvision.datasets.FashionMNIST}
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
