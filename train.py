@@ -17,17 +17,18 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from training import command_line, errors, settings
+from training import command_line, errors, resuming, settings
 
 ROOT = Path(__file__).resolve().parent
 TRAINING_KEYS = ("seed", "epochs", "batch_size", "precision", "optimizer", "scheduler")  # what a card says of training
 OmegaConf.register_new_resolver("root", lambda: str(ROOT))
+LARGEST_STATE = 12  # bytes of a checkpoint for each parameter: itself and two averages of its gradient
 statuses: list[int] = []  # of the jobs: Hydra does not hand back what they return
 
 
 def main() -> int:
-    sys.argv[1:] = command_line.allow_network_arguments(sys.argv[1:])
     try:
+        sys.argv[1:] = command_line.complete(sys.argv[1:], ROOT / "runs")
         job()
     except ValueError as error:  # Hydra's own, of an override it can make nothing of
         return errors.report(errors.SettingsError(error))
@@ -54,15 +55,19 @@ def answer(error: BaseException) -> int:
 
 def train(config: DictConfig) -> None:
     plain = settings.check(OmegaConf.to_container(config, resolve=True))
+    if config.resume:
+        resuming.check_unchanged(Path(config.resume), plain)
+        if message := resuming.finished(Path(config.resume), config.epochs):
+            print(message)
+            return
 
     # Only now what takes seconds to import.
     import torch
-    from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+    from lightning.pytorch.callbacks import TQDMProgressBar
 
-    from data.batches import EVALUATION_BATCH, EvaluationBatches, Preparation
-    from data.splits import Images
+    from data.batches import Preparation
     from models.weights import serialize
-    from training import machine, terminal
+    from training import checkpoints, machine, terminal
     from training.classification import Classification, parameter_groups
     from training.data_module import DeviceBatches
     from training.evaluation import evaluate
@@ -82,75 +87,78 @@ def train(config: DictConfig) -> None:
     except (TypeError, ValueError) as error:
         raise errors.SettingsError(f"optimizer or scheduler: {error}") from error
 
-    folder = RunFolder.claim(config.run_dir, *new_run(config))
-    config.run_dir = str(folder.path)
-    folder.write("config.yaml", OmegaConf.to_yaml(config, resolve=True))
-    folder.write(".hydra/overrides.yaml", OmegaConf.to_yaml(HydraConfig.get().overrides.task))
-    logger = instantiate(config.logger) if config.logger else False
+    run_folder = RunFolder(Path(config.resume)) if config.resume else RunFolder.claim(config.run_dir, *new_run(config))
+    with run_folder as folder, terminal.lines_to(folder.path / "train.log"):
+        parameters = sum(parameter.numel() for parameter in network.parameters())
+        folder.require_space(LARGEST_STATE * (checkpoints.KEPT + 2) * parameters)
+        checkpoint = checkpoints.newest(folder.path / "checkpoints") if config.resume else None
+        config.run_dir, config.resume = str(folder.path), None
+        folder.write("config.yaml", OmegaConf.to_yaml(config, resolve=True))
+        folder.write(".hydra/overrides.yaml", OmegaConf.to_yaml(HydraConfig.get().overrides.task))
+        logger = instantiate(config.logger) if config.logger else False
 
-    prepare = Preparation(splits.facts.mean, splits.facts.std, config.image_size)
-    history = History(
-        folder,
-        config.batch_size,
-        {
-            "model": config.model.name,
-            "data": config.data.name,
-            "seed": config.seed,
-            "epochs": config.epochs,
-            "image_size": config.image_size,
-            "parameters": sum(parameter.numel() for parameter in network.parameters()),
-            "device": machine.describe_device(config.trainer.accelerator),
-            "precision": config.precision,
-            "versions": machine.versions(),
-        },
-    )
-    with terminal.lines_to(folder.path / "train.log"), history, Interruption() as interruption:
-        on_terminal = sys.stdout.isatty()
-        trainer = instantiate(
-            config.trainer,
-            max_epochs=config.epochs,
-            precision=config.precision,
-            logger=logger,
-            callbacks=[
-                RandomDraws(config.seed),
-                history,
-                interruption,
-                ModelCheckpoint(
-                    folder.path / "checkpoints", "epoch_{epoch}", monitor="epoch", mode="max", save_top_k=2
-                ),
-                *([TQDMProgressBar(leave=False)] if on_terminal else []),
-            ],
-            default_root_dir=folder.path,
-            enable_progress_bar=on_terminal,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
+        prepare = Preparation(splits.facts.mean, splits.facts.std, config.image_size)
+        history = History(
+            folder,
+            len(splits.train.labels) // config.batch_size * config.batch_size,
+            {
+                "model": config.model.name,
+                "data": config.data.name,
+                "seed": config.seed,
+                "epochs": config.epochs,
+                "image_size": config.image_size,
+                "parameters": parameters,
+                "device": machine.describe_device(config.trainer.accelerator),
+                "precision": config.precision,
+                "versions": machine.versions(),
+            },
         )
-        task = Classification(network, optimizer, scheduler, config.data.num_classes)
-        trainer.fit(task, DeviceBatches(splits, prepare, config.batch_size, config.seed))
+        with history, Interruption(f"Go on with: uv run train.py resume={folder}") as interruption:
+            on_terminal = sys.stdout.isatty()
+            trainer = instantiate(
+                config.trainer,
+                max_epochs=config.epochs,
+                precision=config.precision,
+                logger=logger,
+                callbacks=[
+                    RandomDraws(config.seed),
+                    history,
+                    interruption,
+                    checkpoints.Checkpoints(folder.path / "checkpoints", config.checkpoint.every_minutes),
+                    *([TQDMProgressBar(leave=False)] if on_terminal else []),
+                ],
+                plugins=[checkpoints.CheckpointFiles()],
+                default_root_dir=folder.path,
+                enable_progress_bar=on_terminal,
+                enable_model_summary=False,
+                num_sanity_val_steps=0,
+            )
+            task = Classification(network, optimizer, scheduler, config.data.num_classes)
+            trainer.fit(
+                task, DeviceBatches(splits, prepare, config.batch_size, config.seed), checkpoint, weights_only=True
+            )
 
-        # The test set is used here, once, by the weights that are stored.
-        def measure(split: Images) -> dict[str, float]:
+            # The test set is used here, once, by the weights that are stored.
             device = trainer.strategy.root_device
-            return evaluate(network.to(device), EvaluationBatches(split.to(device), EVALUATION_BATCH, prepare))
-
-        val, test = measure(splits.val) if splits.val else None, measure(splits.test)
-        arguments = {key: value for key, value in plain["model"].items() if key not in ("_target_", "name")}
-        card = {
-            "data": config.data.name,
-            "input": {"channels": 1, **asdict(prepare)},
-            "classes": splits.facts.classes,
-            "metrics": {"val": val, "test": test},
-            "training": {"images": len(splits.train.labels), **{key: plain[key] for key in TRAINING_KEYS}},
-            "versions": machine.versions(),
-        }
-        weights = serialize(network, config.model.name, arguments, card)
-        folder.write("weights.safetensors", weights)
-        history.record(val=val, test=test, weights_sha256=sha256(weights).hexdigest())
-        log.info(
-            f"{config.model.name} on {config.data.name}: "
-            f"test accuracy {test['accuracy']:.4f} ({test['images']} images), "
-            f"{config.epochs} epoch{'s' if config.epochs > 1 else ''} in {history.train_seconds:.0f} s -> {folder}"
-        )
+            val = evaluate(network, splits.val, prepare, device) if splits.val else None
+            test = evaluate(network, splits.test, prepare, device)
+            arguments = {key: value for key, value in plain["model"].items() if key not in ("_target_", "name")}
+            card = {
+                "data": config.data.name,
+                "input": {"channels": 1, **asdict(prepare)},
+                "classes": splits.facts.classes,
+                "metrics": {"val": val, "test": test},
+                "training": {"images": len(splits.train.labels), **{key: plain[key] for key in TRAINING_KEYS}},
+                "versions": machine.versions(),
+            }
+            weights = serialize(network, config.model.name, arguments, card)
+            folder.write("weights.safetensors", weights)
+            history.record(val=val, test=test, weights_sha256=sha256(weights).hexdigest())
+            log.info(
+                f"{config.model.name} on {config.data.name}: "
+                f"test accuracy {test['accuracy']:.4f} ({test['images']} images), "
+                f"{config.epochs} epoch{'s' if config.epochs > 1 else ''} in {history.train_seconds:.0f} s -> {folder}"
+            )
 
 
 def new_run(config: DictConfig) -> tuple[Path, str]:

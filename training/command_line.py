@@ -9,7 +9,22 @@ from omegaconf.errors import OmegaConfBaseException
 
 from models import did_you_mean
 
+from . import resuming
 from .errors import SettingsError
+
+
+def complete(arguments: list[str], runs: Path) -> list[str]:
+    """The command line that Hydra is to see: with a run's own overrides where one is resumed."""
+    arguments = allow_network_arguments(arguments)
+    wanted = [argument.partition("=")[2] for argument in arguments if argument.startswith("resume=")]
+    if not wanted or wanted[-1] in ("", "null"):
+        return arguments
+    if "-m" in arguments or "--multirun" in arguments:
+        raise SettingsError("resume goes on with one run, it cannot be part of a sweep. Leave -m out.")
+    folder = resuming.find(wanted[-1], runs)
+    given = [argument for argument in arguments if not argument.startswith("resume=")]
+    quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
+    return [*resuming.merge_overrides(folder, given), f"resume='{quoted}'"]
 
 
 def allow_network_arguments(arguments: list[str]) -> list[str]:

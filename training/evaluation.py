@@ -1,18 +1,24 @@
 """How good a network is on a split: the figures that are published."""
 
-from collections.abc import Iterable
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
+
+from data.batches import EVALUATION_BATCH, EvaluationBatches, Preparation
+from data.splits import Images
 
 
 @torch.inference_mode()
-def evaluate(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float | int]:
-    """Mean cross entropy, share of right answers and number of images. `network` is left in evaluation mode."""
-    network.eval()
+def evaluate(
+    network: nn.Module, split: Images, prepare: Preparation, device: torch.device | str = "cpu"
+) -> dict[str, float | int]:
+    """Mean cross entropy, share of right answers and number of images, each image used once.
+
+    `network` is left on `device` in evaluation mode.
+    """
+    network.to(device).eval()
     loss, right, images = 0.0, 0, 0
-    for inputs, labels in batches:
+    for inputs, labels in EvaluationBatches(split.to(device), EVALUATION_BATCH, prepare):
         logits = network(inputs).float()
         loss += functional.cross_entropy(logits, labels, reduction="sum").item()
         right += int((logits.argmax(dim=1) == labels).sum())

@@ -15,7 +15,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Interruption(Callback):
     """While this context is open a signal raises Interrupted: between two batches of training, elsewhere at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, what_next: str) -> None:
+        self.what_next = what_next
         self.received: int | None = None
         self.training = False
 
@@ -36,7 +37,8 @@ class Interruption(Callback):
         self.training = False
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        self._stop_if_asked(f" in epoch {trainer.current_epoch + 1}, after step {trainer.global_step}")
+        if not trainer.is_last_batch:  # the epoch's end belongs to it
+            self._stop_if_asked(f" in epoch {trainer.current_epoch + 1}, after step {trainer.global_step}")
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         self._stop_if_asked(f" after epoch {trainer.current_epoch + 1}")
@@ -50,4 +52,6 @@ class Interruption(Callback):
 
     def _stop_if_asked(self, where: str) -> None:
         if self.received is not None:
-            raise Interrupted(f"stopped by {signal.Signals(self.received).name}{where}.", 128 + self.received)
+            raise Interrupted(
+                f"stopped by {signal.Signals(self.received).name}{where}. {self.what_next}", 128 + self.received
+            )

@@ -1,48 +1,65 @@
-"""The folder that a run leaves: one run owns it, and each file in it is whole at any moment."""
+"""The folder that a run leaves: one process owns it, and each file in it is whole at any moment."""
 
 import contextlib
-import os
+import fcntl
+import shutil
 from itertools import count
 from pathlib import Path
+from typing import Any
 
+from . import atomic
 from .errors import MachineError, SettingsError
 
 
 class RunFolder:
-    """`runs/<name>`, `-2` behind it if taken, or `run_dir` where that is given. Made when it is claimed."""
+    """A folder that is this process's alone until the end of its context. Raises SettingsError if another has it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.lock = (path / ".lock").open("w")
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # given back by the system however the process ends
+        except BlockingIOError:
+            self.lock.close()
+            raise SettingsError(f"another process is writing {path}. Wait for it, or start a run of its own.") from None
 
     @classmethod
     def claim(cls, run_dir: str | None, runs: Path, name: str) -> "RunFolder":
-        """Raises SettingsError if `run_dir` already holds something, MachineError if it cannot be written."""
+        """`run_dir`, or a new `runs`/`name`, `-2` behind it if taken.
+
+        Raises SettingsError if `run_dir` already holds something, MachineError if it cannot be written.
+        """
         try:
             if run_dir is None:
                 return cls(_make_new(runs, name))
             path = Path(run_dir).absolute()
             path.mkdir(parents=True, exist_ok=True)
-            if any(path.iterdir()):
-                raise SettingsError(f"run_dir={run_dir} already holds files. Name another folder, or leave it out.")
-            return cls(path)
+            folder = cls(path)
         except OSError as error:
             raise MachineError(f"{run_dir or runs} cannot be written ({error.strerror}). Choose a run_dir.") from None
+        if {file.name for file in path.iterdir()} - {".lock"}:
+            folder.__exit__()
+            raise SettingsError(
+                f"run_dir={run_dir} already holds files. Name another folder, or go on with resume={run_dir}."
+            )
+        return folder
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.lock.close()
+
+    def require_space(self, size: int) -> None:
+        """Raises MachineError unless `size` bytes are free."""
+        free = shutil.disk_usage(self.path).free
+        if free < size:
+            raise MachineError(
+                f"{self.path} has {free / 1e6:.0f} MB free, this run needs {size / 1e6:.0f} MB. Choose a run_dir."
+            )
 
     def write(self, name: str, content: str | bytes) -> None:
-        """Replace a file at once: whoever reads it, and whenever the run dies, finds the old or the new one whole."""
-        target = self.path / name
-        target.parent.mkdir(exist_ok=True)
-        temporary = target.with_name(f".{target.name}.partial")
-        try:
-            with temporary.open("wb") as file:
-                file.write(content.encode() if isinstance(content, str) else content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
+        atomic.write(self.path / name, content.encode() if isinstance(content, str) else content)
 
     def __str__(self) -> str:
         """As a person at this terminal would write it."""

@@ -51,6 +51,10 @@ class Trainer(Factory):
     devices: int = Field(ge=1)
 
 
+class Checkpoint(Section):
+    every_minutes: float = Field(gt=0)
+
+
 class Settings(Section):
     seed: int = Field(ge=0, lt=2**32)
     epochs: int = Field(ge=1)
@@ -58,6 +62,8 @@ class Settings(Section):
     image_size: int = Field(ge=1)
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     run_dir: str | None
+    resume: str | None
+    checkpoint: Checkpoint
     model: dict[str, Any]
     data: Data
     optimizer: Optimizer

@@ -1,0 +1,72 @@
+"""Going on with a stopped run: in its own folder, with its own configuration. Nothing here imports torch."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .errors import SettingsError
+
+FREE = ("run_dir", "resume", "logger", "checkpoint")  # what may differ from the recorded configuration
+OPEN_ENDED = ("constant", "step")  # schedules whose rates do not depend on the number of epochs
+
+
+def find(wanted: str, runs: Path) -> Path:
+    """The run folder that `resume=` names; `last` is the one that was written to last."""
+    if wanted == "last":
+        written = [*runs.glob("*/config.yaml"), *runs.glob("*/metrics.json")]
+        if not written:
+            raise SettingsError(f"there is no run in {runs} to resume.")
+        return max(written, key=lambda file: file.stat().st_mtime).parent
+    folder = Path(wanted).absolute()
+    if not (folder / "config.yaml").is_file() or not (folder / ".hydra" / "overrides.yaml").is_file():
+        raise SettingsError(f"resume={wanted} is not a run folder: there is no config.yaml with its .hydra/ in it.")
+    return folder
+
+
+def merge_overrides(folder: Path, given: list[str]) -> list[str]:
+    """The overrides that the run was started with, then those given now, which take the place of the same key."""
+    recorded = yaml.safe_load((folder / ".hydra" / "overrides.yaml").read_text(encoding="utf-8")) or []
+    keys = {_key(override) for override in given}
+    return [override for override in recorded if _key(override) not in keys | {"run_dir", "resume"}] + given
+
+
+def check_unchanged(folder: Path, configuration: dict[str, Any]) -> None:
+    """Raises SettingsError at the first key whose value is not the recorded one and may not change."""
+    recorded = _flat(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
+    current = _flat(configuration)
+    for key in sorted(recorded.keys() | current.keys()):
+        before, now = recorded.get(key), current.get(key)
+        if before == now or key.split(".")[0] in FREE:
+            continue
+        if key == "trainer.accelerator" and now == "auto":
+            continue
+        more = key == "epochs" and isinstance(before, int) and isinstance(now, int) and now > before
+        schedule = configuration["scheduler"]["_target_"].rpartition(".")[2]
+        if more and schedule in OPEN_ENDED:
+            continue
+        why = f" (the {schedule} schedule was laid out for {before})" if more else ""
+        raise SettingsError(f"{key} was {before} in this run, it cannot become {now}{why}. Start a new run for that.")
+
+
+def finished(folder: Path, epochs: int) -> str | None:
+    """What to say of a run that has nothing left to do."""
+    try:
+        metrics = json.loads((folder / "metrics.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    if metrics.get("status") != "finished" or metrics.get("epochs") != epochs:
+        return None
+    return f"{folder} has finished its {epochs} epochs: test accuracy {metrics['test']['accuracy']:.4f}."
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
+
+
+def _flat(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in section.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+    return flat
