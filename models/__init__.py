@@ -19,6 +19,7 @@ NETWORKS = {  # name: the file and the class in it
     "mlp": "mlp.MLP",
     "lenet": "lenet.LeNet",
     "rnn": "rnn.RNN",
+    "gru": "gru.GRU",
     "lstm": "lstm.LSTM",
 }
 
