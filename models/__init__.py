@@ -18,6 +18,9 @@ NETWORKS = {  # name: the file and the class in it
     "softmax_regression": "softmax_regression.SoftmaxRegression",
     "mlp": "mlp.MLP",
     "lenet": "lenet.LeNet",
+    "rnn": "rnn.RNN",
+    "gru": "gru.GRU",
+    "lstm": "lstm.LSTM",
 }
 
 

@@ -1,0 +1,84 @@
+"""The GRU of the equations against torch.nn.GRU (`reset_after`): a training step of each, in turn, side by side.
+
+    python benchmarks/gru.py [--output benchmarks/results/gru_<machine>.md]
+
+A step is forward, cross entropy and backward over one batch that already lies on the device.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import models
+
+WARM_UP = 5
+
+
+def milliseconds(network: nn.Module, images: Tensor, labels: Tensor) -> float:
+    network.zero_grad()
+    start = time.perf_counter()
+    cross_entropy(network(images), labels).backward()
+    if images.is_cuda:
+        torch.cuda.synchronize()
+    return 1000 * (time.perf_counter() - start)
+
+
+def row(device: str, batch_size: int, repetitions: int) -> str:
+    """Medians (with quartiles) of both forms, and of the ratio of neighbouring steps."""
+    torch.manual_seed(0)
+    networks = [models.create("gru", reset_after=reset_after).to(device) for reset_after in (False, True)]
+    images = torch.randn(batch_size, 1, 28, 28, device=device)
+    labels = torch.randint(10, (batch_size,), device=device)
+    steps = [[milliseconds(network, images, labels) for network in networks] for _ in range(WARM_UP + repetitions)]
+    columns = zip(*((ours, theirs, ours / theirs) for ours, theirs in steps[WARM_UP:]), strict=True)
+    cells = ("{1:.2f} ({0:.2f} to {2:.2f})".format(*statistics.quantiles(column, n=4)) for column in columns)
+    return f"| {device} | {' | '.join(cells)} |"
+
+
+def processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    model_names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    return model_names[0] if model_names else platform.machine()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--repetitions", type=int, default=100)
+    parser.add_argument("--output", type=Path, help="write the table to this Markdown file too")
+    arguments = parser.parse_args()
+
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    machine = f"{processor()} ({torch.backends.cpu.get_cpu_capability()}), {os.cpu_count()} cores"
+    if torch.cuda.is_available():
+        machine += f", {torch.cuda.get_device_name()}"
+    lines = [
+        "# A training step of the GRU: the equations written out against torch.nn.GRU",
+        "",
+        f"{machine}; torch {torch.__version__}, threads: {torch.get_num_threads()}.",
+        f"Hidden size 128, one layer, float32, batch of {arguments.batch_size}; the two take turns,"
+        f" {arguments.repetitions} steps each: median (quartiles).",
+        "",
+        "| device | written out, ms | torch.nn.GRU, ms | ratio |",
+        "|---|---|---|---|",
+        *(row(device, arguments.batch_size, arguments.repetitions) for device in devices),
+        "",
+    ]
+    report = "\n".join(lines)
+    print(report)
+    if arguments.output:
+        arguments.output.write_text(report, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

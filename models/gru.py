@@ -1,0 +1,102 @@
+"""GRU: the gated recurrent unit, in both of its forms.
+
+    R_t = sigma(X_t W_xr + H_{t-1} W_hr + b_r)            reset gate
+    Z_t = sigma(X_t W_xz + H_{t-1} W_hz + b_z)            update gate
+    C_t = tanh(X_t W_xh + (R_t * H_{t-1}) W_hh + b_h)     candidate
+    H_t = Z_t * H_{t-1} + (1 - Z_t) * C_t                 state, H_0 = 0
+
+Source: Cho, van Merrienboer, Gulcehre, Bahdanau, Bougares, Schwenk & Bengio, "Learning Phrase Representations using
+RNN Encoder-Decoder for Statistical Machine Translation", EMNLP 2014, equations 5 to 8; in the form of "Dive into Deep
+Learning", section 10.2.
+
+Departures: the gates have biases, as in the course. `reset_after=True` is cuDNN's form and `torch.nn.GRU`: the reset
+gate acts behind the product, C_t = tanh(X_t W_xh + b_h + R_t * (H_{t-1} W_hh + b_hh)), another function with another
+bias.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .recurrent import RowByRow
+
+
+class ResetBeforeGRU(nn.Module):
+    """The equations above, called as `torch.nn.GRU` is: (T, N, input_size) -> (T, N, directions * hidden_size), None.
+
+    The final states, which `torch.nn.GRU` returns in second place, are left out.
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int, *, dropout: float, bidirectional: bool
+    ) -> None:
+        super().__init__()
+        directions = (False, True) if bidirectional else (False,)
+        widths = [input_size] + [len(directions) * hidden_size] * (num_layers - 1)
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.ModuleList(
+            nn.ModuleList(GRUDirection(width, hidden_size, backward) for backward in directions) for width in widths
+        )
+
+    def forward(self, rows: Tensor) -> tuple[Tensor, None]:
+        states = rows
+        for depth, layer in enumerate(self.layers):
+            if depth:
+                states = self.dropout(states)
+            states = torch.cat([direction(states) for direction in layer.children()], dim=-1)
+        return states, None
+
+
+class GRUDirection(nn.Module):
+    """One layer read in one direction: (T, N, input_size) -> (T, N, hidden_size). Gates lie as R, Z, C."""
+
+    def __init__(self, input_size: int, hidden_size: int, backward: bool) -> None:
+        super().__init__()
+        self.sizes = (2 * hidden_size, hidden_size)  # R and Z, C
+        self.order = -1 if backward else 1
+        self.weight_ih = nn.Parameter(torch.empty(3 * hidden_size, input_size))
+        self.weight_hh = nn.Parameter(torch.empty(3 * hidden_size, hidden_size))
+        self.bias = nn.Parameter(torch.empty(3 * hidden_size))
+        for parameter in self.parameters():  # as torch.nn.GRU begins
+            nn.init.uniform_(parameter, -(hidden_size**-0.5), hidden_size**-0.5)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        inputs = F.linear(rows, self.weight_ih, self.bias)  # of all time steps, in one product
+        gate_inputs, candidate_inputs = inputs.split(self.sizes, dim=-1)
+        gate_weight, candidate_weight = self.weight_hh.t().split(self.sizes, dim=-1)
+        steps = list(zip(gate_inputs.unbind(), candidate_inputs.unbind(), strict=True))
+        state = inputs.new_zeros(rows.shape[1], self.sizes[1])
+        states = []
+        for gate_input, candidate_input in steps[:: self.order]:
+            reset_gate, update_gate = torch.addmm(gate_input, state, gate_weight).sigmoid().chunk(2, dim=-1)
+            candidate = torch.addmm(candidate_input, reset_gate * state, candidate_weight).tanh()
+            state = torch.lerp(candidate, state, update_gate)  # Z * H + (1 - Z) * C
+            states.append(state)
+        return torch.stack(states[:: self.order])
+
+
+class GRU(RowByRow):
+    """(N, in_channels, 28, 28), standardised -> (N, num_classes) logits. Raises ValueError for another size.
+
+    `dropout` is the share of states dropped between the layers; `pool` and `init`: see `recurrent`.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 28,
+        in_channels: int = 1,
+        num_classes: int = 10,
+        hidden_size: int = 128,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        pool: Literal["last", "mean"] = "last",
+        init: Literal["torch", "orthogonal"] = "torch",
+        reset_after: bool = False,
+    ) -> None:
+        layer = nn.GRU if reset_after else ResetBeforeGRU
+        super().__init__(
+            layer, image_size, in_channels, num_classes, hidden_size, num_layers, bidirectional, dropout, pool, init
+        )
