@@ -134,9 +134,8 @@ def train(config: DictConfig) -> None:
                 num_sanity_val_steps=0,
             )
             task = Classification(network, optimizer, scheduler, config.data.num_classes)
-            trainer.fit(
-                task, DeviceBatches(splits, prepare, config.batch_size, config.seed), checkpoint, weights_only=True
-            )
+            batches = DeviceBatches(splits, prepare, config.batch_size, config.seed)
+            trainer.fit(task, datamodule=batches, ckpt_path=checkpoint, weights_only=True)
 
             # The test set is used here, once, by the weights that are stored.
             device = trainer.strategy.root_device

@@ -13,6 +13,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
+from models import WeightsError
+
 from .errors import RunFailed
 
 
@@ -67,6 +69,15 @@ class Classification(lightning.LightningModule):
         optimizer = self.optimizer(parameter_groups(self.network))
         scheduler = self.scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        shapes = {key: tensor.shape for key, tensor in self.state_dict().items()}
+        found = {key: tensor.shape for key, tensor in checkpoint["state_dict"].items()}
+        if differing := sorted(key for key in shapes.keys() | found.keys() if shapes.get(key) != found.get(key)):
+            raise WeightsError(
+                f"the checkpoint is one of another network: {differing[0]} differs, and {len(differing) - 1} more. "
+                "Start a new run."
+            )
 
     def _check_finite(self, loss: Tensor, batch_idx: int) -> None:
         if not torch.isfinite(loss):

@@ -1,0 +1,313 @@
+"""A run that is stopped and resumed ends as the one that was not: weights bit for bit, and its whole history."""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Run
+
+from models import WeightsError
+from training import atomic, checkpoints
+from training.interruption import Interruption
+
+ROOT = Path(__file__).parents[1]
+RunTrain = Callable[..., Run]
+TIMES = ("train_seconds", "images_per_second")  # all that a stop may change
+STEPS = 3 * 6  # three epochs of 6 batches of 64 images
+
+NETWORKS = {
+    "lenet": ["model=lenet", "model.activation=relu"],
+    "batch norm": ["model=resnet18"],
+    "dropout": ["model=mlp", "model.dropout=0.5"],
+    "gru": ["model=gru", "model.hidden_size=16"],
+}
+
+
+def outcome(run: Run) -> tuple[str, list[dict[str, str]], dict[str, Any]]:
+    with (run.folder / "metrics.csv").open() as file:
+        rows = [{key: value for key, value in row.items() if key not in TIMES} for row in csv.DictReader(file)]
+    summary = {key: value for key, value in run.metrics.items() if key not in TIMES}
+    return run.metrics["weights_sha256"], rows, summary
+
+
+def stop_behind(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Ctrl-C come while this step is computed."""
+
+    def on_train_batch_start(self: Interruption, trainer: Any, *_: Any) -> None:
+        if trainer.global_step == step - 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Interruption, "on_train_batch_start", on_train_batch_start)
+
+
+@pytest.fixture
+def small(run_train: RunTrain) -> RunTrain:
+    def run(*overrides: str, folder: str = "run") -> Run:
+        return run_train("data.train_size=400", "data.val_size=200", "epochs=3", *overrides, folder=folder)
+
+    return run
+
+
+@pytest.fixture
+def resume(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RunTrain:
+    def run(*overrides: str, folder: str = "run") -> Run:
+        import train
+
+        complete = train.command_line.complete
+
+        def as_typed(arguments: list[str], runs: Path) -> list[str]:  # without what run_train adds
+            return complete([*overrides, f"resume={tmp_path / folder}"], runs)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(train.command_line, "complete", as_typed)
+            return run_train(folder=folder)
+
+    return run
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_stop_changes_nothing(network: str, small: RunTrain, resume: RunTrain, monkeypatch) -> None:
+    whole = small(*NETWORKS[network], folder="whole")
+    assert whole.status == 0, whole.errors
+    steps = range(1, STEPS + 1) if network in ("dropout", "gru") else [2, 6, 7, 18]
+    for step in steps:
+        with monkeypatch.context() as patch:
+            stop_behind(step, patch)
+            stopped = small(*NETWORKS[network], folder=f"at{step}")
+        assert stopped.status == 130
+        assert f"resume={stopped.folder}" in stopped.errors
+        assert stopped.metrics["status"] == "interrupted"
+        resumed = resume(folder=f"at{step}")
+        assert resumed.status == 0, resumed.errors
+        assert outcome(resumed) == outcome(whole), step
+
+
+def test_stopped_twice(small: RunTrain, resume: RunTrain, monkeypatch) -> None:
+    whole = small(*NETWORKS["dropout"], folder="whole")
+    for step in (4, 11):
+        with monkeypatch.context() as patch:
+            stop_behind(step, patch)
+            run = small(*NETWORKS["dropout"]) if step == 4 else resume()
+        assert run.status == 130
+    assert outcome(resume()) == outcome(whole)
+
+
+def test_a_finished_run_says_so(small: RunTrain, resume: RunTrain) -> None:
+    whole = small("model=softmax_regression")
+    before = {file: file.read_bytes() for file in whole.folder.rglob("*") if file.is_file()}
+    again = resume()
+    assert again.status == 0
+    assert f"has finished its 3 epochs: test accuracy {whole.metrics['test']['accuracy']:.4f}" in again.output
+    assert before == {file: file.read_bytes() for file in whole.folder.rglob("*") if file.is_file()}
+
+
+def test_more_epochs_under_a_constant_schedule(small: RunTrain, resume: RunTrain) -> None:
+    constant = ("model=softmax_regression", "scheduler=constant")
+    longer = small(*constant, "epochs=5", folder="longer")
+    small(*constant)
+    more = resume("epochs=5")
+    assert more.status == 0, more.errors
+    assert outcome(more) == outcome(longer)
+    refused = resume("epochs=4")
+    assert (refused.status, "it cannot become 4" in refused.errors) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("optimizer.lr=0.5", "optimizer.lr was 0.002 in this run, it cannot become 0.5"),
+        ("epochs=9", "epochs was 3 in this run, it cannot become 9 (the one_cycle schedule was laid out for 3)"),
+        ("model=lenet", "model.name was softmax_regression in this run, it cannot become lenet"),
+        ("seed=2", "seed was 1 in this run, it cannot become 2"),
+        ("optimizer=sgd", "optimizer._target_ was torch.optim.AdamW in this run"),
+    ],
+)
+def test_a_changed_setting_is_refused(small: RunTrain, resume: RunTrain, monkeypatch, override: str, says: str) -> None:
+    with monkeypatch.context() as patch:
+        stop_behind(3, patch)
+        stopped = small("model=softmax_regression")
+    before = {file: file.read_bytes() for file in stopped.folder.rglob("*") if file.is_file()}
+    refused = resume(override)
+    assert (refused.status, refused.errors.count("\n")) == (2, 1)
+    assert says in refused.errors
+    assert before == {file: file.read_bytes() for file in stopped.folder.rglob("*") if file.is_file()}
+    assert resume("checkpoint.every_minutes=3").status == 0
+
+
+def test_what_is_no_run_is_refused(run_train: RunTrain, tmp_path: Path) -> None:
+    refused = run_train(f"resume={tmp_path}")
+    assert (refused.status, "is not a run folder" in refused.errors) == (2, True)
+    refused = run_train("-m", f"resume={tmp_path}")
+    assert (refused.status, "cannot be part of a sweep" in refused.errors) == (2, True)
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(small: RunTrain, resume: RunTrain, monkeypatch) -> None:
+    whole = small(*NETWORKS["dropout"], folder="whole")
+    with monkeypatch.context() as patch:
+        stop_behind(15, patch)
+        run = small(*NETWORKS["dropout"])
+    index = json.loads((run.folder / "checkpoints/index.json").read_text())
+    assert [entry["file"] for entry in index] == ["step_00000012.ckpt", "step_00000015.ckpt"]
+    assert sorted(file.name for file in (run.folder / "checkpoints").glob("*.ckpt")) == [e["file"] for e in index]
+    newest = run.folder / "checkpoints" / index[-1]["file"]
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    resumed = resume()
+    assert "step_00000015.ckpt is damaged" in resumed.output
+    assert "Going back to the one before it" in resumed.output
+    assert outcome(resumed) == outcome(whole)
+
+
+def test_only_damaged_checkpoints_end_with_status_4(small: RunTrain, resume: RunTrain, monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        stop_behind(15, patch)
+        run = small("model=softmax_regression")
+    for file in (run.folder / "checkpoints").glob("*.ckpt"):
+        file.write_bytes(b"")
+    refused = resume()
+    assert (refused.status, "no checkpoint in" in refused.errors) == (4, True)
+    (run.folder / "checkpoints/index.json").write_text("[{]")
+    refused = resume()
+    assert (refused.status, "index.json is damaged" in refused.errors) == (4, True)
+
+
+def test_a_checkpoint_never_runs_anything(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "exploded",))
+
+    checkpoints.CheckpointFiles().save_checkpoint({"state": Bomb()}, tmp_path / "step.ckpt")
+    with pytest.raises(WeightsError, match="no checkpoint of plain tensors"):
+        checkpoints.CheckpointFiles().load_checkpoint(tmp_path / "step.ckpt", weights_only=False)
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_a_checkpoint_of_another_network_is_refused(small: RunTrain, resume: RunTrain, monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        stop_behind(15, patch)
+        run = small("model=softmax_regression")
+        other = small("model=mlp", folder="other")
+    for file in (run.folder / "checkpoints").iterdir():
+        file.write_bytes((other.folder / "checkpoints" / file.name).read_bytes())
+    refused = resume()
+    assert (refused.status, refused.errors.count("\n")) == (4, 1), refused.errors
+    assert "another network" in refused.errors
+
+
+def test_two_processes_cannot_share_a_folder(small: RunTrain, resume: RunTrain, monkeypatch) -> None:
+    from training.run_folder import RunFolder
+
+    with monkeypatch.context() as patch:
+        stop_behind(3, patch)
+        stopped = small("model=softmax_regression")
+    with RunFolder(stopped.folder):  # flock is by open file, so that this stands for another process
+        refused = resume()
+    assert (refused.status, "another process is writing" in refused.errors) == (2, True)
+    assert resume().status == 0
+
+
+def test_a_full_disk_loses_nothing_that_was_saved(small: RunTrain, resume: RunTrain, monkeypatch) -> None:
+    whole = small(*NETWORKS["dropout"], folder="whole")
+    write = atomic.write
+
+    def full(path: Path, content: Any) -> None:
+        if path.name == "step_00000018.ckpt":
+            path.with_name(f".{path.name}.partial").write_bytes(bytes(content)[:100])
+            path.with_name(f".{path.name}.partial").unlink()
+            raise OSError(28, "No space left on device", str(path))
+        write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic, "write", full)
+        failed = small(*NETWORKS["dropout"])
+    assert failed.status == 5
+    assert failed.errors.startswith("refzoo: No space left on device")
+    assert failed.metrics["status"] == "failed"
+    assert outcome(resume()) == outcome(whole)
+
+
+def test_too_little_space_is_found_before_training(small: RunTrain, monkeypatch) -> None:
+    import shutil
+
+    usage = type("usage", (), {"free": 1_000})
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    refused = small("model=softmax_regression")
+    assert (refused.status, "0 MB free, this run needs" in refused.errors) == (5, True)
+
+
+def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(small: RunTrain, monkeypatch) -> None:
+    from training.classification import Classification
+
+    step = Classification.training_step
+
+    def poisoned(self: Classification, batch: Any, batch_idx: int) -> Any:
+        images, labels = batch
+        return step(self, (images * float("nan") if self.global_step == 9 else images, labels), batch_idx)
+
+    monkeypatch.setattr(Classification, "training_step", poisoned)
+    failed = small("model=softmax_regression")
+    assert failed.status == 1
+    assert "the loss became nan in epoch 2, batch 4. Try a smaller optimizer.lr" in failed.errors
+    assert failed.metrics["status"] == "failed"
+    newest = checkpoints.newest(failed.folder / "checkpoints")
+    assert newest is not None
+    assert newest.name == "step_00000006.ckpt"
+    state = checkpoints.CheckpointFiles().load_checkpoint(newest)["state_dict"]
+    assert all(torch.isfinite(tensor).all() for tensor in state.values())
+
+
+def test_a_writer_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch) -> None:
+    atomic.write(tmp_path / "file", b"old")
+
+    def fsync(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match="No space"):
+        atomic.write(tmp_path / "file", b"new")
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("file", b"old")]
+
+
+def started(folder: Path) -> Iterator[subprocess.Popen]:
+    """A run of its own process, ended over and over until it finishes."""
+    command = [sys.executable, str(ROOT / "train.py"), *NETWORKS["dropout"], "epochs=40", "trainer=cpu"]
+    command += ["data.train_size=640", "data.val_size=200", "batch_size=64", "checkpoint.every_minutes=0.0001"]
+    yield subprocess.Popen([*command, f"run_dir={folder}"], env=os.environ | {"OMP_NUM_THREADS": "1"})
+    while True:
+        yield subprocess.Popen(
+            [sys.executable, str(ROOT / "train.py"), f"resume={folder}"], env=os.environ | {"OMP_NUM_THREADS": "1"}
+        )
+
+
+def test_killed_at_random_moments(run_train: RunTrain, tmp_path: Path) -> None:
+    """SIGKILL while steps are computed and files written, until the run ends all the same as the undisturbed one."""
+    torch.set_num_threads(1)
+    settings = [*NETWORKS["dropout"], "epochs=40", "data.train_size=640", "data.val_size=200"]
+    whole = run_train(*settings, "checkpoint.every_minutes=0.0001", folder="whole")
+    moment, folder, kills = random.Random(5), tmp_path / "run", 0
+    for process in started(folder):
+        checkpoint_folder = folder / "checkpoints"
+        before = {file.name for file in checkpoint_folder.glob("*.ckpt")} if checkpoint_folder.exists() else set()
+        while process.poll() is None and {file.name for file in checkpoint_folder.glob("*.ckpt")} <= before:
+            time.sleep(0.01)  # until it has gone beyond where it was
+        time.sleep(moment.uniform(0, 0.5))
+        if kills < 3:
+            process.kill()
+            kills += process.wait() == -signal.SIGKILL
+        else:
+            assert process.wait() == 0
+        if process.returncode == 0:
+            break
+    assert kills >= 2
+    assert outcome(Run(0, "", "", folder)) == outcome(whole)
