@@ -20,6 +20,7 @@ NETWORKS = {  # name: the file and the class in it
     "softmax_regression": "softmax_regression.SoftmaxRegression",
     "mlp": "mlp.MLP",
     "lenet": "lenet.LeNet",
+    "alexnet": "alexnet.AlexNet",
 }
 
 
