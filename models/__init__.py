@@ -21,6 +21,7 @@ NETWORKS = {  # name: the file and the class in it
     "mlp": "mlp.MLP",
     "lenet": "lenet.LeNet",
     "alexnet": "alexnet.AlexNet",
+    "vgg11": "vgg.VGG11",
 }
 
 
