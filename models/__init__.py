@@ -22,6 +22,7 @@ NETWORKS = {  # name: the file and the class in it
     "lenet": "lenet.LeNet",
     "alexnet": "alexnet.AlexNet",
     "vgg11": "vgg.VGG11",
+    "nin": "nin.NiN",
 }
 
 
