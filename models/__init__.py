@@ -23,6 +23,7 @@ NETWORKS = {  # name: the file and the class in it
     "alexnet": "alexnet.AlexNet",
     "vgg11": "vgg.VGG11",
     "nin": "nin.NiN",
+    "googlenet": "googlenet.GoogLeNet",
 }
 
 
