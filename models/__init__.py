@@ -24,6 +24,7 @@ NETWORKS = {  # name: the file and the class in it
     "vgg11": "vgg.VGG11",
     "nin": "nin.NiN",
     "googlenet": "googlenet.GoogLeNet",
+    "resnet18": "resnet.ResNet18",
 }
 
 
