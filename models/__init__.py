@@ -25,6 +25,7 @@ NETWORKS = {  # name: the file and the class in it
     "nin": "nin.NiN",
     "googlenet": "googlenet.GoogLeNet",
     "resnet18": "resnet.ResNet18",
+    "densenet": "densenet.DenseNet",
 }
 
 
