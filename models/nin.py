@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .arguments import check_dropout
 from .convolution import convolution
 from .image_size import check_images, is_native
-from .initialization import initialize
+from .initialization import initialize, initialize_class_maps
 
 
 def mlpconv(
@@ -66,6 +66,8 @@ class NiN(nn.Module):
         self.global_pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
         initialize(self, "relu")
+        *_, class_maps = (module for module in self.modules() if isinstance(module, nn.Conv2d))
+        initialize_class_maps(class_maps)
 
     def forward(self, images: Tensor) -> Tensor:
         check_images("NiN", images, self.in_channels, self.image_size)
