@@ -1,5 +1,6 @@
 """What a network consists of: its stages, with their output shapes, parameters and multiply-adds."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -30,13 +31,13 @@ def describe(name: str, **arguments: Any) -> list[Stage]:
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as flops:
         network = create(name, **arguments).eval()
 
-        def note(stage: str, module: nn.Module, output: Any) -> None:
+        def note(stage: str, child: nn.Module, _: Any, output: Any) -> None:
             tensor = output[0] if isinstance(output, tuple) else output  # a recurrent layer also returns its state
-            parameters = sum(parameter.numel() for parameter in module.parameters())
-            before = sum(stage.multiply_adds for stage in stages)
-            stages.append(Stage(stage, tuple(tensor.shape), parameters, flops.get_total_flops() // 2 - before))
+            parameters = sum(parameter.numel() for parameter in child.parameters())
+            multiply_adds = flops.get_total_flops() // 2 - sum(earlier.multiply_adds for earlier in stages)
+            stages.append(Stage(stage, tuple(tensor.shape), parameters, multiply_adds))
 
         for stage, child in network.named_children():
-            child.register_forward_hook(lambda module, _, output, stage=stage: note(stage, module, output))
+            child.register_forward_hook(partial(note, stage))
         network(torch.empty(1, arguments["in_channels"], arguments["image_size"], arguments["image_size"]))
     return stages

@@ -4,9 +4,9 @@ Source: Lin, Chen & Yan, "Network In Network", ICLR 2014, sections 3.1 (mlpconv)
 the form of "Dive into Deep Learning", section 8.3, which takes AlexNet's window sizes.
 
 Departures: four mlpconv layers of AlexNet's shapes (the paper's networks for small images have three), dropout in front
-of the last one alone, and the initialisation. The ReLU behind the last 1 x 1 convolution, under the pooling, is as
-published. `batch_norm=True` is a further departure; the convolution that yields the class maps stays as it is. The
-native geometry begins with a 5 x 5 convolution of stride 1.
+of the last one alone, and the initialisation, by which every class map begins above zero. The ReLU behind the last
+1 x 1 convolution, under the pooling, is as published. `batch_norm=True` is a further departure; the convolution that
+yields the class maps stays as it is. The native geometry begins with a 5 x 5 convolution of stride 1.
 """
 
 from torch import Tensor, nn

@@ -1,7 +1,7 @@
 """ResNet-18: residual blocks, each adding to what it was given.
 
-Source: He, Zhang, Ren & Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, section 3 and table
-1 (18-layer).
+Source: He, Zhang, Ren & Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, section 3 and the 18-layer
+column of table 1.
 
 Departures: the shortcuts that change the shape are projections (the paper's option B; its table 2 measures 18 layers
 with option A, zero padding). `form="paper"` has no other. `form="course"`, the default, is that of "Dive into Deep
