@@ -11,6 +11,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .arguments import check_counts
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -18,6 +20,12 @@ NETWORKS = {  # name: the file and the class in it
     "softmax_regression": "softmax_regression.SoftmaxRegression",
     "mlp": "mlp.MLP",
     "lenet": "lenet.LeNet",
+    "alexnet": "alexnet.AlexNet",
+    "vgg11": "vgg.VGG11",
+    "nin": "nin.NiN",
+    "googlenet": "googlenet.GoogLeNet",
+    "resnet18": "resnet.ResNet18",
+    "densenet": "densenet.DenseNet",
     "rnn": "rnn.RNN",
     "gru": "gru.GRU",
     "lstm": "lstm.LSTM",
@@ -42,6 +50,7 @@ def create(name: str, **arguments: Any) -> nn.Module:
     for argument in arguments:
         if argument not in valid:
             raise ValueError(f"{name} has no argument {argument!r}{did_you_mean(argument, valid)}")
+    check_counts(name, **{count: arguments.get(count, 1) for count in ("in_channels", "num_classes")})
     file, network = NETWORKS[name].split(".")
     return getattr(import_module(f"{__name__}.{file}"), network)(**arguments)
 

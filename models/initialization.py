@@ -16,3 +16,13 @@ def initialize(network: nn.Module, activation: str) -> None:
                 nn.init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+
+def initialize_class_maps(convolution: nn.Conv2d) -> None:
+    """For maps under a ReLU that are averaged into logits: one, give or take a little, so that every class is alive.
+
+    A class whose map begins below zero gets no gradient, and with Kaiming's weights the first steps put out the rest.
+    """
+    nn.init.normal_(convolution.weight, std=0.05)
+    if convolution.bias is not None:
+        nn.init.ones_(convolution.bias)

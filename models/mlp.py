@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from .arguments import check_dropout
 from .image_size import check_images, check_native_only
 from .initialization import initialize
 
@@ -33,8 +34,7 @@ class MLP(nn.Module):
         check_native_only("MLP", image_size)
         if min(hidden_sizes, default=1) < 1:
             raise ValueError(f"MLP: every one of hidden_sizes must be at least 1, got {tuple(hidden_sizes)}")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"MLP: dropout must be at least 0 and below 1, got {dropout}")
+        check_dropout("MLP", dropout)
         self.image_size, self.in_channels = image_size, in_channels
         self.flatten = nn.Flatten()  # (N, 784)
         sizes = (in_channels * image_size**2, *hidden_sizes)

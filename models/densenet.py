@@ -1,0 +1,90 @@
+"""DenseNet: every layer reads the outputs of all layers before it in its block.
+
+Source: Huang, Liu, van der Maaten & Weinberger, "Densely Connected Convolutional Networks", CVPR 2017, section 3 and
+table 1; in the form of "Dive into Deep Learning", section 8.7.
+
+Departures: four blocks of four layers without bottlenecks, with transitions that halve the channels: a small DenseNet-C
+(the paper's ImageNet networks are DenseNet-BC of 121 layers and more). Convolutions carry biases. The native geometry
+begins with a 3 x 3 convolution of stride 1 and has no first pooling; its last transition drops the seventh row and
+column.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from .arguments import check_counts
+from .image_size import check_images, is_native
+from .initialization import initialize
+
+
+class DenseLayer(nn.Module):
+    """(N, in_channels, H, W) -> (N, in_channels + growth_rate, H, W): what it was given, and its own maps behind it."""
+
+    def __init__(self, in_channels: int, growth_rate: int) -> None:
+        super().__init__()
+        self.composite = nn.Sequential(
+            nn.BatchNorm2d(in_channels), nn.ReLU(), nn.Conv2d(in_channels, growth_rate, kernel_size=3, padding=1)
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return torch.cat([maps, self.composite(maps)], dim=1)
+
+
+def transition(in_channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.BatchNorm2d(in_channels),
+        nn.ReLU(),
+        nn.Conv2d(in_channels, in_channels // 2, kernel_size=1),
+        nn.AvgPool2d(kernel_size=2, stride=2),
+    )
+
+
+class DenseNet(nn.Module):
+    """(N, in_channels, image_size, image_size), standardised -> (N, num_classes) logits.
+
+    `layers_per_block` gives the layers of each of the four dense blocks. Raises ValueError for another size.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 224,
+        in_channels: int = 1,
+        num_classes: int = 10,
+        growth_rate: int = 32,
+        layers_per_block: tuple[int, ...] = (4, 4, 4, 4),
+    ) -> None:
+        super().__init__()
+        native = is_native("DenseNet", image_size, smallest_textbook=64)
+        check_counts("DenseNet", growth_rate=growth_rate)
+        if len(layers_per_block) != 4 or min(layers_per_block) < 1:
+            raise ValueError(
+                f"DenseNet: layers_per_block must be four numbers of at least 1, got {tuple(layers_per_block)}"
+            )
+        self.image_size, self.in_channels = image_size, in_channels
+        kernel_size, stride, padding = (3, 1, 1) if native else (7, 2, 3)
+
+        self.conv1 = nn.Sequential(
+            nn.Conv2d(in_channels, 64, kernel_size, stride, padding), nn.BatchNorm2d(64), nn.ReLU()
+        )
+        if not native:
+            self.pool1 = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        channels = 64
+        for number, layers in enumerate(layers_per_block, start=1):
+            if number > 1:
+                self.add_module(f"transition{number - 1}", transition(channels))
+                channels //= 2
+            widths = [channels + layer * growth_rate for layer in range(layers + 1)]
+            self.add_module(f"dense_block{number}", nn.Sequential(*(DenseLayer(n, growth_rate) for n in widths[:-1])))
+            channels = widths[-1]
+        self.norm = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU())
+        self.global_pool = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten()  # (N, 248)
+        self.linear = nn.Linear(channels, num_classes)
+        initialize(self, "relu")
+
+    def forward(self, images: Tensor) -> Tensor:
+        check_images("DenseNet", images, self.in_channels, self.image_size)
+        features = images
+        for stage in self.children():
+            features = stage(features)
+        return features

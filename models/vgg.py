@@ -1,0 +1,63 @@
+"""VGG-11: blocks of 3 x 3 convolutions.
+
+Source: Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015, table 1,
+column A.
+
+Departures: the initialisation. `batch_norm=True` is a further one. In the native geometry the poolings round up, so
+that 28 pixels last for five of them, and fc6 and fc7 have 512 units in the place of 4,096.
+"""
+
+from torch import Tensor, nn
+
+from .arguments import check_counts, check_dropout
+from .convolution import convolution
+from .image_size import check_images, is_native
+from .initialization import initialize
+
+BLOCKS = ((1, 64), (1, 128), (2, 256), (2, 512), (2, 512))  # table 1, column A: (convolutions, channels)
+
+
+class VGG11(nn.Module):
+    """(N, in_channels, image_size, image_size), standardised -> (N, num_classes) logits.
+
+    `hidden_size` is the width of fc6 and fc7: by default 4096, native 512. Raises ValueError for another size.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 224,
+        in_channels: int = 1,
+        num_classes: int = 10,
+        hidden_size: int | None = None,
+        dropout: float = 0.5,
+        batch_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        native = is_native("VGG11", image_size, smallest_textbook=64)
+        if hidden_size is None:
+            hidden_size = 512 if native else 4096
+        check_counts("VGG11", hidden_size=hidden_size)
+        check_dropout("VGG11", dropout)
+        self.image_size, self.in_channels = image_size, in_channels
+
+        side = image_size
+        for number, (convolutions, channels) in enumerate(BLOCKS, start=1):
+            block = nn.Sequential()
+            for _ in range(convolutions):
+                block.append(convolution(in_channels, channels, kernel_size=3, padding=1, batch_norm=batch_norm))
+                in_channels = channels
+            block.append(nn.MaxPool2d(kernel_size=2, stride=2, ceil_mode=native))
+            self.add_module(f"block{number}", block)
+            side = (side + native) // 2  # 224 -> 112 -> 56 -> 28 -> 14 -> 7, native 28 -> 14 -> 7 -> 4 -> 2 -> 1
+        self.flatten = nn.Flatten()  # (N, 25088), native (N, 512)
+        self.fc6 = nn.Sequential(nn.Linear(in_channels * side**2, hidden_size), nn.ReLU(), nn.Dropout(dropout))
+        self.fc7 = nn.Sequential(nn.Linear(hidden_size, hidden_size), nn.ReLU(), nn.Dropout(dropout))
+        self.fc8 = nn.Linear(hidden_size, num_classes)
+        initialize(self, "relu")
+
+    def forward(self, images: Tensor) -> Tensor:
+        check_images("VGG11", images, self.in_channels, self.image_size)
+        features = images
+        for stage in self.children():
+            features = stage(features)
+        return features
