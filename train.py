@@ -133,7 +133,7 @@ def train(config: DictConfig) -> None:
                 enable_model_summary=False,
                 num_sanity_val_steps=0,
             )
-            task = Classification(network, optimizer, scheduler, config.data.num_classes)
+            task = Classification(network, optimizer, scheduler)
             batches = DeviceBatches(splits, prepare, config.batch_size, config.seed)
             trainer.fit(task, datamodule=batches, ckpt_path=checkpoint, weights_only=True)
 

@@ -1,15 +1,12 @@
 """The GRU of the equations against torch.nn.GRU (`reset_after`): a training step of each, in turn, side by side.
 
-    python benchmarks/gru.py [--output benchmarks/results/gru_<machine>.md]
+    uv run python -m benchmarks.gru [--output benchmarks/results/gru_<machine>.md]
 
 A step is forward, cross entropy and backward over one batch that already lies on the device.
 """
 
 import argparse
-import os
-import platform
 import statistics
-import sys
 import time
 from pathlib import Path
 
@@ -17,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import models
+from training.machine import describe_machine
 
 WARM_UP = 5
 
@@ -44,13 +41,6 @@ def row(device: str, batch_size: int, repetitions: int) -> str:
     return f"| {device} | {' | '.join(cells)} |"
 
 
-def processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    model_names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    return model_names[0] if model_names else platform.machine()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch-size", type=int, default=128)
@@ -59,13 +49,10 @@ def main() -> None:
     arguments = parser.parse_args()
 
     devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-    machine = f"{processor()} ({torch.backends.cpu.get_cpu_capability()}), {os.cpu_count()} cores"
-    if torch.cuda.is_available():
-        machine += f", {torch.cuda.get_device_name()}"
     lines = [
         "# A training step of the GRU: the equations written out against torch.nn.GRU",
         "",
-        f"{machine}; torch {torch.__version__}, threads: {torch.get_num_threads()}.",
+        f"{describe_machine()}.",
         f"Hidden size 128, one layer, float32, batch of {arguments.batch_size}; the two take turns,"
         f" {arguments.repetitions} steps each: median (quartiles).",
         "",

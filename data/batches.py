@@ -25,11 +25,11 @@ class Preparation:
     image_size: int
 
     def __call__(self, images: Tensor) -> Tensor:
-        batch = images.unsqueeze(1).float().div_(255)
+        batch = images.unsqueeze(1).float()
         if batch.shape[-2:] != (self.image_size, self.image_size):
             size = (self.image_size, self.image_size)
             batch = functional.interpolate(batch, size, mode="bilinear", antialias=True)
-        return batch.sub_(self.mean).div_(self.std)
+        return batch.sub_(255 * self.mean).div_(255 * self.std)
 
 
 def stream_seed(seed: int, *place: int) -> int:

@@ -75,8 +75,12 @@ def stages(network: str, arguments: dict[str, Any]) -> Rows:
     from .description import describe
 
     described = describe(network, **arguments)
-    lines = [[stage.name, " x ".join(map(str, stage.output)), *figures([stage])] for stage in described]
-    return [[network, "output", "parameters", "multiply-adds"], *lines, ["total", "", *figures(described)]]
+    lines = [
+        [stage.name, " x ".join(map(str, stage.output)), f"{stage.parameters:,}", f"{stage.multiply_adds:,}"]
+        for stage in described
+    ]
+    total = ["total", "", *(f"{sum(counts):,}" for counts in zip(*(stage[2:] for stage in described), strict=True))]
+    return [[network, "output", "parameters", "multiply-adds"], *lines, total]
 
 
 def networks(arguments: dict[str, Any]) -> Rows:
@@ -97,7 +101,7 @@ def networks(arguments: dict[str, Any]) -> Rows:
 
 
 def figures(described: list[Any]) -> list[str]:
-    """The parameters and the multiply-adds of some stages, to be read."""
+    """The parameters and the multiply-adds of a whole network, the latter short enough for a narrow terminal."""
     parameters = sum(stage.parameters for stage in described)
     multiply_adds = sum(stage.multiply_adds for stage in described)
     for unit, size in {"G": 1e9, "M": 1e6, "k": 1e3}.items():

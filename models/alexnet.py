@@ -16,7 +16,7 @@ from .image_size import check_images, is_native
 from .initialization import initialize
 
 
-class AlexNet(nn.Module):
+class AlexNet(nn.Sequential):
     """(N, in_channels, image_size, image_size), standardised -> (N, num_classes) logits.
 
     `hidden_size` is the width of fc6 and fc7: by default 4096, native 1024. Raises ValueError for another size.
@@ -59,7 +59,4 @@ class AlexNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         check_images("AlexNet", images, self.in_channels, self.image_size)
-        features = images
-        for stage in self.children():
-            features = stage(features)
-        return features
+        return super().forward(images)

@@ -39,7 +39,7 @@ def transition(in_channels: int) -> nn.Sequential:
     )
 
 
-class DenseNet(nn.Module):
+class DenseNet(nn.Sequential):
     """(N, in_channels, image_size, image_size), standardised -> (N, num_classes) logits.
 
     `layers_per_block` gives the layers of each of the four dense blocks. Raises ValueError for another size.
@@ -84,7 +84,4 @@ class DenseNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         check_images("DenseNet", images, self.in_channels, self.image_size)
-        features = images
-        for stage in self.children():
-            features = stage(features)
-        return features
+        return super().forward(images)

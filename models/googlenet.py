@@ -63,7 +63,7 @@ class Inception(nn.Module):
         return torch.cat([path(maps) for path in self.children()], dim=1)
 
 
-class GoogLeNet(nn.Module):
+class GoogLeNet(nn.Sequential):
     """(N, in_channels, image_size, image_size), standardised -> (N, num_classes) logits.
 
     Raises ValueError for another size.
@@ -101,7 +101,4 @@ class GoogLeNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         check_images("GoogLeNet", images, self.in_channels, self.image_size)
-        features = images
-        for stage in self.children():
-            features = stage(features)
-        return features
+        return super().forward(images)

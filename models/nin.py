@@ -35,7 +35,7 @@ def mlpconv(
     )
 
 
-class NiN(nn.Module):
+class NiN(nn.Sequential):
     """(N, in_channels, image_size, image_size), standardised -> (N, num_classes) logits.
 
     Raises ValueError for another size.
@@ -71,7 +71,4 @@ class NiN(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         check_images("NiN", images, self.in_channels, self.image_size)
-        features = images
-        for stage in self.children():
-            features = stage(features)
-        return features
+        return super().forward(images)

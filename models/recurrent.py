@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from .arguments import check_counts, check_dropout
 from .image_size import check_images, check_native_only
 from .initialization import initialize
 
@@ -41,12 +42,8 @@ class RowByRow(nn.Module):
         super().__init__()
         network = type(self).__name__
         check_native_only(network, image_size)
-        if hidden_size < 1:
-            raise ValueError(f"{network}: hidden_size must be at least 1, got {hidden_size}")
-        if num_layers < 1:
-            raise ValueError(f"{network}: num_layers must be at least 1, got {num_layers}")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"{network}: dropout must be at least 0 and below 1, got {dropout}")
+        check_counts(network, hidden_size=hidden_size, num_layers=num_layers)
+        check_dropout(network, dropout)
         if dropout and num_layers == 1:
             raise ValueError(
                 f"{network}: dropout acts between the layers and needs num_layers of at least 2, "

@@ -43,7 +43,7 @@ class ResidualBlock(nn.Module):
         return self.relu(self.residual(maps) + self.shortcut(maps))
 
 
-class ResNet18(nn.Module):
+class ResNet18(nn.Sequential):
     """(N, in_channels, image_size, image_size), standardised -> (N, num_classes) logits.
 
     Raises ValueError for another size.
@@ -81,7 +81,4 @@ class ResNet18(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         check_images("ResNet18", images, self.in_channels, self.image_size)
-        features = images
-        for stage in self.children():
-            features = stage(features)
-        return features
+        return super().forward(images)

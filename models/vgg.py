@@ -17,7 +17,7 @@ from .initialization import initialize
 BLOCKS = ((1, 64), (1, 128), (2, 256), (2, 512), (2, 512))  # table 1, column A: (convolutions, channels)
 
 
-class VGG11(nn.Module):
+class VGG11(nn.Sequential):
     """(N, in_channels, image_size, image_size), standardised -> (N, num_classes) logits.
 
     `hidden_size` is the width of fc6 and fc7: by default 4096, native 512. Raises ValueError for another size.
@@ -57,7 +57,4 @@ class VGG11(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         check_images("VGG11", images, self.in_channels, self.image_size)
-        features = images
-        for stage in self.children():
-            features = stage(features)
-        return features
+        return super().forward(images)

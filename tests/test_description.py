@@ -58,8 +58,8 @@ def test_one_network(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     run(monkeypatch, "resnet18", "--image-size", "224", "form=paper", "--in-channels=3", "--num-classes=1000")
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == "resnet18 output parameters multiply-adds"
-    assert lines[2] == "conv1 1 x 64 x 112 x 112 9,536 118.0 M"
-    assert lines[-1] == "total 11,689,512 1.814 G"
+    assert lines[2] == "conv1 1 x 64 x 112 x 112 9,536 118,013,952"
+    assert lines[-1] == "total 11,689,512 1,814,073,344"
 
 
 def test_all_networks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
