@@ -20,7 +20,15 @@ from omegaconf.errors import OmegaConfBaseException
 from training import command_line, errors, resuming, settings
 
 ROOT = Path(__file__).resolve().parent
-TRAINING_KEYS = ("seed", "epochs", "batch_size", "precision", "optimizer", "scheduler")  # what a card says of training
+TRAINING_KEYS = (
+    "seed",
+    "epochs",
+    "batch_size",
+    "gradient_clip",
+    "precision",
+    "optimizer",
+    "scheduler",
+)  # what a card says of training
 OmegaConf.register_new_resolver("root", lambda: str(ROOT))
 LARGEST_STATE = 12  # bytes of a checkpoint for each parameter: itself and two averages of its gradient
 statuses: list[int] = []  # of the jobs: Hydra does not hand back what they return
@@ -73,7 +81,6 @@ def train(config: DictConfig) -> None:
     from training.evaluation import evaluate
     from training.history import History, log
     from training.interruption import Interruption
-    from training.random_draws import RandomDraws
     from training.run_folder import RunFolder
 
     config.trainer.accelerator = machine.choose_accelerator(config.trainer.accelerator)
@@ -119,14 +126,15 @@ def train(config: DictConfig) -> None:
                 config.trainer,
                 max_epochs=config.epochs,
                 precision=config.precision,
+                gradient_clip_val=config.gradient_clip,
                 logger=logger,
                 callbacks=[
-                    RandomDraws(config.seed),
                     history,
                     interruption,
                     checkpoints.Checkpoints(folder.path / "checkpoints", config.checkpoint.every_minutes),
                     *([TQDMProgressBar(leave=False)] if on_terminal else []),
                 ],
+                profiler=machine.NoProfiler(),
                 plugins=[checkpoints.CheckpointFiles()],
                 default_root_dir=folder.path,
                 enable_progress_bar=on_terminal,

@@ -79,6 +79,7 @@ def load(
     root: str | Path | None = None,
     train_size: int | None = None,
     val_size: int = 5_000,
+    test_size: int | None = None,
 ) -> Splits:
     """The splits of a data set, as uint8 tensors in memory; from the bundled archives unless `root` names another
     copy in torchvision's layout (`<root>/MNIST/raw/train-images-idx3-ubyte`, with or without .gz).
@@ -87,4 +88,4 @@ def load(
     """
     from .splits import read_splits
 
-    return read_splits(DATASETS[name], num_classes, Path(root) if root else ARCHIVES, train_size, val_size)
+    return read_splits(DATASETS[name], num_classes, Path(root) if root else ARCHIVES, train_size, val_size, test_size)

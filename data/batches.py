@@ -25,11 +25,11 @@ class Preparation:
     image_size: int
 
     def __call__(self, images: Tensor) -> Tensor:
-        batch = images.unsqueeze(1).float()
+        batch = images.unsqueeze(1) - 255 * self.mean  # a float32 tensor, in one pass
         if batch.shape[-2:] != (self.image_size, self.image_size):
             size = (self.image_size, self.image_size)
             batch = functional.interpolate(batch, size, mode="bilinear", antialias=True)
-        return batch.sub_(255 * self.mean).div_(255 * self.std)
+        return batch.mul_(1 / (255 * self.std))
 
 
 def stream_seed(seed: int, *place: int) -> int:
@@ -43,8 +43,18 @@ def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(stream_seed(seed, epoch)))
 
 
+def seed_generators(seed: int, device: torch.device) -> None:
+    """torch.manual_seed for the CPU and `device`; that one asks every kind of device, which takes 0.2 ms a batch."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+
+
 class TrainingBatches:
     """One epoch of (images, labels) in its own order; the incomplete last batch is dropped.
+
+    Before each batch torch's generators are seeded with its (seed, epoch, batch): whatever is drawn while the network
+    trains on it, for dropout say, does not depend on where the run was stopped before.
 
     `position` is asked once at the start of each iteration for the epoch and the first batch still to be made.
     """
@@ -67,6 +77,7 @@ class TrainingBatches:
         images, labels = self.split
         order = epoch_order(len(labels), self.seed, epoch).to(labels.device)
         for batch in range(first, len(self)):
+            seed_generators(stream_seed(self.seed, epoch, batch), labels.device)
             chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
             yield self.prepare(images[chosen]), labels[chosen]
 

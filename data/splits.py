@@ -34,16 +34,19 @@ class Splits(NamedTuple):
     test: Images
 
 
-def read_splits(facts: DatasetFacts, num_classes: int, root: Path, train_size: int | None, val_size: int) -> Splits:
+def read_splits(
+    facts: DatasetFacts, num_classes: int, root: Path, train_size: int | None, val_size: int, test_size: int | None
+) -> Splits:
     """Raises DataError as `data.load` says."""
     train = _read(facts, num_classes, root, "train", TRAIN_IMAGES)
+    test = _read(facts, num_classes, root, "t10k", TEST_IMAGES)
     order = torch.from_numpy(np.load(PERMUTATION).astype(np.int64))
     val, rest = order[:val_size], order[val_size:]
     return Splits(
         facts,
         train=_choose(train, rest[:train_size]),
         val=_choose(train, val) if val_size else None,
-        test=_read(facts, num_classes, root, "t10k", TEST_IMAGES),
+        test=Images(*(tensor[:test_size] for tensor in test)),
     )
 
 

@@ -33,6 +33,8 @@ class History(Callback):
         self.train_seconds = 0.0
         self.learning_rate = 0.0
         self._in_epoch = False
+        self._first_batch: int | None = None  # of this epoch that this process has trained on
+        self._rate = 0
 
     def __enter__(self) -> "History":
         return self
@@ -62,13 +64,19 @@ class History(Callback):
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self._begin_epoch(pl_module)
 
-    def on_train_batch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
-        self.learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
-        self._steps += 1
+    def on_train_batch_start(self, trainer: lightning.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if self._first_batch is None:
+            self._first_batch = batch_idx
+        if batch_idx + 1 == trainer.num_training_batches:
+            self.learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, i: int) -> None:
-        if i + 1 == trainer.num_training_batches:
-            self._training_took = self._now(pl_module) - self._epoch_began
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx + 1 == trainer.num_training_batches:
+            seconds = self._now(pl_module) - self._epoch_began
+            share = 1 - (self._first_batch or 0) / trainer.num_training_batches
+            self._rate = round(share * self.images / seconds)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Classification) -> None:  # type: ignore[override]
         self.train_seconds += self._now(pl_module) - self._epoch_began
@@ -76,20 +84,18 @@ class History(Callback):
         figures = {f"train/{name}": value for name, value in pl_module.finish_train_epoch().items()}
         figures |= {name: value for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         values = {name: round(float(value), 6) for name, value in figures.items()}
-        trained = self._steps * self.images / trainer.num_training_batches
         row = {
             "epoch": trainer.current_epoch + 1,
             **{column: values.get(column.replace("_", "/", 1)) for column in COLUMNS[1:5]},
             "learning_rate": self.learning_rate,
-            "images_per_second": round(trained / self._training_took) if self._training_took else None,
+            "images_per_second": self._rate,
         }
         self.rows.append(row)
         self._write()
         log.info(self._line(row))
 
     def _begin_epoch(self, module: lightning.LightningModule) -> None:
-        self._epoch_began, self._training_took, self._steps = self._now(module), 0.0, 0
-        self._in_epoch = True
+        self._epoch_began, self._first_batch, self._in_epoch = self._now(module), None, True
 
     def _line(self, row: dict[str, Any]) -> str:
         epochs = self.facts["epochs"]

@@ -34,6 +34,7 @@ class Data(Section):
     root: str | None
     train_size: int | None = Field(ge=1)
     val_size: int = Field(ge=0, lt=data.TRAIN_IMAGES)
+    test_size: int | None = Field(ge=1, le=data.TEST_IMAGES)
 
 
 class Optimizer(Factory):
@@ -60,6 +61,7 @@ class Settings(Section):
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     image_size: int = Field(ge=1)
+    gradient_clip: float | None = Field(gt=0)
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     run_dir: str | None
     resume: str | None
