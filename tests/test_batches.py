@@ -61,6 +61,16 @@ def test_beginning_later_gives_the_rest_of_the_same_epoch() -> None:
         assert all(torch.equal(a, b) for a, b in zip(whole[first:], rest, strict=True))
 
 
+def test_draws_within_a_batch_are_a_function_of_its_place() -> None:
+    def draws(epoch: int, first: int) -> list[float]:
+        torch.manual_seed(first)  # what was drawn before does not matter
+        loader = TrainingBatches(SPLIT, 16, Preparation(0.3, 0.4, 28), 1, lambda: (epoch, first))
+        return [torch.rand(()).item() for _ in loader]
+
+    assert draws(0, 1) == draws(0, 0)[1:]
+    assert len({*draws(0, 0), *draws(1, 0)}) == 6
+
+
 def test_places_have_seeds_of_their_own() -> None:
     seeds = {stream_seed(seed, *place) for seed in range(3) for place in [(0,), (1,), (0, 0), (0, 1), (1, 0)]}
     assert len(seeds) == 15

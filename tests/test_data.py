@@ -69,6 +69,7 @@ def test_validation_is_the_head_of_the_recorded_permutation() -> None:
     assert torch.equal(few.val.images, splits.val.images)
     assert torch.equal(few.train.images, splits.train.images[:300])
     assert len(splits.test.labels) == 10_000
+    assert torch.equal(data.load("mnist", test_size=300).test.images, splits.test.images[:300])
 
 
 IMAGES, LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"

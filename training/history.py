@@ -32,17 +32,21 @@ class History(Callback):
         self.rows: list[dict[str, Any]] = []
         self.train_seconds = 0.0
         self.learning_rate = 0.0
-        self._in_epoch = False
+        self._in_epoch = self._written = False
         self._first_batch: int | None = None  # of this epoch that this process has trained on
         self._rate = 0
 
     def __enter__(self) -> "History":
+        if not (self.folder.path / "metrics.json").exists():  # or they stay until the checkpoint's rows are read
+            self._write()
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        stopped = isinstance(error, Interrupted | KeyboardInterrupt)
-        with contextlib.nullcontext() if error is None else contextlib.suppress(OSError):  # the disk may be what failed
-            self.record(status="finished" if error is None else "interrupted" if stopped else "failed")
+        if error is None:
+            self.record(status="finished")
+        elif self._written:
+            with contextlib.suppress(OSError):  # the disk may be what failed
+                self.record(status="interrupted" if isinstance(error, Interrupted) else "failed")
 
     def record(self, **results: Any) -> None:
         """Add the run's last figures to metrics.json."""
@@ -106,6 +110,7 @@ class History(Callback):
         return "   ".join([*parts, f"{row['images_per_second']} images/s"])
 
     def _write(self) -> None:
+        self._written = True
         table = io.StringIO()
         writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
         writer.writeheader()
