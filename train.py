@@ -71,7 +71,6 @@ def train(config: DictConfig) -> None:
 
     # Only now what takes seconds to import.
     import torch
-    from lightning.pytorch.callbacks import TQDMProgressBar
 
     from data.batches import Preparation
     from models.weights import serialize
@@ -132,7 +131,7 @@ def train(config: DictConfig) -> None:
                     history,
                     interruption,
                     checkpoints.Checkpoints(folder.path / "checkpoints", config.checkpoint.every_minutes),
-                    *([TQDMProgressBar(leave=False)] if on_terminal else []),
+                    *([terminal.ProgressBar()] if on_terminal else []),
                 ],
                 profiler=machine.NoProfiler(),
                 plugins=[checkpoints.CheckpointFiles()],
