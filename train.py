@@ -1,6 +1,7 @@
 """Train one network, test it once, and leave a run folder. `python train.py --help` says how."""
 
 import os
+import shlex
 import sys
 from dataclasses import asdict
 from datetime import datetime
@@ -30,7 +31,6 @@ TRAINING_KEYS = (
     "scheduler",
 )  # what a card says of training
 OmegaConf.register_new_resolver("root", lambda: str(ROOT))
-LARGEST_STATE = 12  # bytes of a checkpoint for each parameter: itself and two averages of its gradient
 statuses: list[int] = []  # of the jobs: Hydra does not hand back what they return
 
 
@@ -82,7 +82,7 @@ def train(config: DictConfig) -> None:
     from training.interruption import Interruption
     from training.run_folder import RunFolder
 
-    config.trainer.accelerator = machine.choose_accelerator(config.trainer.accelerator)
+    config.trainer.accelerator = machine.choose_accelerator(config.trainer.accelerator, config.precision)
     torch.manual_seed(config.seed)
     splits = instantiate(config.data)
     network = instantiate(config.model, _convert_="all")
@@ -93,10 +93,13 @@ def train(config: DictConfig) -> None:
     except (TypeError, ValueError) as error:
         raise errors.SettingsError(f"optimizer or scheduler: {error}") from error
 
-    run_folder = RunFolder(Path(config.resume)) if config.resume else RunFolder.claim(config.run_dir, *new_run(config))
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    size = checkpoints.BYTES_PER_PARAMETER * (checkpoints.KEPT + 2) * parameters
+    if config.resume:
+        run_folder = RunFolder(Path(config.resume))
+    else:
+        run_folder = RunFolder.claim(config.run_dir, *new_run(config), size)
     with run_folder as folder, terminal.lines_to(folder.path / "train.log"):
-        parameters = sum(parameter.numel() for parameter in network.parameters())
-        folder.require_space(LARGEST_STATE * (checkpoints.KEPT + 2) * parameters)
         checkpoint = checkpoints.newest(folder.path / "checkpoints") if config.resume else None
         config.run_dir, config.resume = str(folder.path), None
         folder.write("config.yaml", OmegaConf.to_yaml(config, resolve=True))
@@ -119,7 +122,7 @@ def train(config: DictConfig) -> None:
                 "versions": machine.versions(),
             },
         )
-        with history, Interruption(f"Go on with: uv run train.py resume={folder}") as interruption:
+        with history, Interruption(f"Go on with: uv run train.py {shlex.quote(f'resume={folder}')}") as interruption:
             on_terminal = sys.stdout.isatty()
             trainer = instantiate(
                 config.trainer,

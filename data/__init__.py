@@ -88,4 +88,6 @@ def load(
     """
     from .splits import read_splits
 
-    return read_splits(DATASETS[name], num_classes, Path(root) if root else ARCHIVES, train_size, val_size, test_size)
+    return read_splits(
+        DATASETS[name], num_classes, Path(root).expanduser() if root else ARCHIVES, train_size, val_size, test_size
+    )

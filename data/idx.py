@@ -24,13 +24,14 @@ def read(path: Path, shape: tuple[int, ...], sha256: str) -> Tensor:
     header = struct.pack(f">HBB{len(shape)}I", 0, UNSIGNED_BYTE, len(shape), *shape)
     size = len(header) + math.prod(shape)
     packed = path.with_name(path.name + ".gz")
-    found = path if path.exists() else packed
+    found = packed
     try:
+        found = path if path.exists() else packed
         with path.open("rb") if found is path else gzip.open(packed, "rb") as stream:
             content = bytearray(stream.read(size + 1))  # one more than there may be shows a file that is too long
     except FileNotFoundError:
         raise DataError(f"there is neither {path} nor {packed.name} beside it{WHAT_NEXT}") from None
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(f"{found} cannot be read ({error}){WHAT_NEXT}") from error
 
     start = bytes(content[: len(header)])

@@ -44,7 +44,8 @@ def create(name: str, **arguments: Any) -> nn.Module:
     """A freshly initialised network: standardised images (N, in_channels, H, W) -> logits (N, num_classes).
 
     `arguments` are those of the network's class, which default to the size its paper or the course gave it.
-    Raises ValueError for an unknown name, an unknown argument and a value that the network refuses.
+    Raises ValueError for an unknown name, an unknown argument and a value that the network refuses; what a value of
+    the wrong type does is left to torch.
     """
     valid = signature(name)
     for argument in arguments:
@@ -96,6 +97,7 @@ def signature(name: str) -> dict[str, Argument]:
 
 def did_you_mean(word: str, valid: Any) -> str:
     """The end of an error message: the nearest valid word, and all of them."""
-    nearest = get_close_matches(word, list(valid), n=1)
-    suggestion = f", did you mean {nearest[0]!r}?" if nearest else "."
+    by_lower_case = {str(each).lower(): each for each in valid}
+    nearest = get_close_matches(str(word).lower(), by_lower_case, n=1)
+    suggestion = f", did you mean {by_lower_case[nearest[0]]!r}?" if nearest else "."
     return f"{suggestion} Valid: {', '.join(valid)}"

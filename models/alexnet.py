@@ -32,7 +32,7 @@ class AlexNet(nn.Sequential):
         batch_norm: bool = False,
     ) -> None:
         super().__init__()
-        native = is_native("AlexNet", image_size, smallest_textbook=67)
+        native = is_native("AlexNet", image_size)
         if hidden_size is None:
             hidden_size = 1024 if native else 4096
         check_counts("AlexNet", hidden_size=hidden_size)

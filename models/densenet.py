@@ -54,7 +54,7 @@ class DenseNet(nn.Sequential):
         layers_per_block: tuple[int, ...] = (4, 4, 4, 4),
     ) -> None:
         super().__init__()
-        native = is_native("DenseNet", image_size, smallest_textbook=64)
+        native = is_native("DenseNet", image_size)
         check_counts("DenseNet", growth_rate=growth_rate)
         if len(layers_per_block) != 4 or min(layers_per_block) < 1:
             raise ValueError(

@@ -73,7 +73,7 @@ class GoogLeNet(nn.Sequential):
         self, image_size: int = 224, in_channels: int = 1, num_classes: int = 10, batch_norm: bool = False
     ) -> None:
         super().__init__()
-        native = is_native("GoogLeNet", image_size, smallest_textbook=64)
+        native = is_native("GoogLeNet", image_size)
         self.image_size, self.in_channels = image_size, in_channels
 
         if native:

@@ -1,8 +1,21 @@
-"""Which image sizes a network reads: the checks that every network makes, and their words."""
+"""Which image sizes a network reads: the checks that every network makes, and their words. Does not import torch."""
 
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NATIVE = 28  # the pixels that MNIST and Fashion-MNIST really have
+SMALLEST_TEXTBOOK = {  # what their poolings allow; the networks that are not here exist in the native size alone
+    "AlexNet": 67,
+    "NiN": 67,
+    "VGG11": 64,
+    "GoogLeNet": 64,
+    "ResNet18": 64,
+    "DenseNet": 64,
+}
 
 
 def check_images(network: str, images: Tensor, in_channels: int, image_size: int) -> None:
@@ -18,17 +31,17 @@ def check_images(network: str, images: Tensor, in_channels: int, image_size: int
         raise ValueError(f"{network} reads images of {in_channels} channels, got {channels}")
 
 
-def check_native_only(network: str, image_size: int) -> None:
-    """Raises ValueError for any `image_size` but the native one, for the networks that exist at that size alone."""
-    if image_size != NATIVE:
-        raise ValueError(f"{network} reads {NATIVE} x {NATIVE} images, got image_size={image_size}")
+def check_image_size(network: str, image_size: int) -> None:
+    """Raises ValueError for a size that the network has no geometry for."""
+    smallest = SMALLEST_TEXTBOOK.get(network)
+    if image_size == NATIVE or (smallest and image_size >= smallest):
+        return
+    textbook = f" or, in its textbook geometry, {smallest} x {smallest} and larger ones," if smallest else ""
+    comma = "" if smallest else ","
+    raise ValueError(f"{network} reads {NATIVE} x {NATIVE} images{textbook}{comma} got image_size={image_size}")
 
 
-def is_native(network: str, image_size: int, smallest_textbook: int) -> bool:
+def is_native(network: str, image_size: int) -> bool:
     """True for the native geometry, False for the textbook one. Raises ValueError for a size that has neither."""
-    if image_size != NATIVE and image_size < smallest_textbook:
-        raise ValueError(
-            f"{network} reads {NATIVE} x {NATIVE} images or, in its textbook geometry, "
-            f"{smallest_textbook} x {smallest_textbook} and larger ones, got image_size={image_size}"
-        )
+    check_image_size(network, image_size)
     return image_size == NATIVE

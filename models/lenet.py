@@ -13,7 +13,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from .image_size import check_images, check_native_only
+from .image_size import check_image_size, check_images
 from .initialization import initialize
 
 ACTIVATIONS = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
@@ -33,7 +33,7 @@ class LeNet(nn.Module):
         padding: Literal[0, 2] = 0,
     ) -> None:
         super().__init__()
-        check_native_only("LeNet", image_size)
+        check_image_size("LeNet", image_size)
         if activation not in ACTIVATIONS:
             raise ValueError(f"LeNet: activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
         if pooling not in POOLINGS:

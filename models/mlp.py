@@ -12,7 +12,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from .arguments import check_dropout
-from .image_size import check_images, check_native_only
+from .image_size import check_image_size, check_images
 from .initialization import initialize
 
 
@@ -31,7 +31,7 @@ class MLP(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        check_native_only("MLP", image_size)
+        check_image_size("MLP", image_size)
         if min(hidden_sizes, default=1) < 1:
             raise ValueError(f"MLP: every one of hidden_sizes must be at least 1, got {tuple(hidden_sizes)}")
         check_dropout("MLP", dropout)

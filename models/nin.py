@@ -50,7 +50,7 @@ class NiN(nn.Sequential):
         batch_norm: bool = False,
     ) -> None:
         super().__init__()
-        native = is_native("NiN", image_size, smallest_textbook=67)
+        native = is_native("NiN", image_size)
         check_dropout("NiN", dropout)
         self.image_size, self.in_channels = image_size, in_channels
         kernel_size, stride, padding = (5, 1, 2) if native else (11, 4, 0)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .arguments import check_counts, check_dropout
-from .image_size import check_images, check_native_only
+from .image_size import check_image_size, check_images
 from .initialization import initialize
 
 
@@ -41,7 +41,7 @@ class RowByRow(nn.Module):
     ) -> None:
         super().__init__()
         network = type(self).__name__
-        check_native_only(network, image_size)
+        check_image_size(network, image_size)
         check_counts(network, hidden_size=hidden_size, num_layers=num_layers)
         check_dropout(network, dropout)
         if dropout and num_layers == 1:

@@ -57,7 +57,7 @@ class ResNet18(nn.Sequential):
         form: Literal["course", "paper"] = "course",
     ) -> None:
         super().__init__()
-        native = is_native("ResNet18", image_size, smallest_textbook=64)
+        native = is_native("ResNet18", image_size)
         if form not in FORMS:
             raise ValueError(f"ResNet18: form must be one of {', '.join(FORMS)}, got {form!r}")
         paper = form == "paper"

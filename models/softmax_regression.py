@@ -8,7 +8,7 @@ Departures: none.
 
 from torch import Tensor, nn
 
-from .image_size import check_images, check_native_only
+from .image_size import check_image_size, check_images
 from .initialization import initialize
 
 
@@ -17,7 +17,7 @@ class SoftmaxRegression(nn.Module):
 
     def __init__(self, image_size: int = 28, in_channels: int = 1, num_classes: int = 10) -> None:
         super().__init__()
-        check_native_only("SoftmaxRegression", image_size)
+        check_image_size("SoftmaxRegression", image_size)
         self.image_size, self.in_channels = image_size, in_channels
         self.flatten = nn.Flatten()  # (N, 784)
         self.output = nn.Linear(in_channels * image_size**2, num_classes)

@@ -33,7 +33,7 @@ class VGG11(nn.Sequential):
         batch_norm: bool = False,
     ) -> None:
         super().__init__()
-        native = is_native("VGG11", image_size, smallest_textbook=64)
+        native = is_native("VGG11", image_size)
         if hidden_size is None:
             hidden_size = 512 if native else 4096
         check_counts("VGG11", hidden_size=hidden_size)

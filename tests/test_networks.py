@@ -59,6 +59,7 @@ def test_batch_of_one(configuration: Path) -> None:
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.any(), name
     outputs = network.eval()(images)
     assert outputs.shape == (1, 10)
     assert outputs.isfinite().all()

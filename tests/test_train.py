@@ -42,7 +42,7 @@ def test_the_run_folder(run_train: RunTrain) -> None:
     assert metrics["device"] == "cpu"
     assert metrics["precision"] == "32-true"
     assert metrics["status"] == "finished"
-    assert metrics["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert metrics["versions"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
     assert [metrics[split]["images"] for split in ("train", "val", "test")] == [576, 400, 10_000]
     weights = (run.folder / "weights.safetensors").read_bytes()
     assert metrics["weights_sha256"] == hashlib.sha256(weights).hexdigest()
@@ -121,6 +121,22 @@ def test_a_loss_that_is_not_finite_fails_the_run(run_train: RunTrain) -> None:
     assert not (run.folder / "weights.safetensors").exists()
 
 
+def test_a_network_that_ends_without_a_finite_loss_is_not_stored(run_train: RunTrain) -> None:
+    settings = ("optimizer=sgd", "optimizer.lr=1e30", "scheduler=constant", "model.activation=relu", "data.val_size=0")
+    run = run_train(*settings, "epochs=1", "data.train_size=64")  # the one step's loss is finite, the network's is not
+    assert (run.status, run.metrics["status"]) == (1, "failed")
+    assert "the trained network's loss is nan" in run.errors
+    assert not (run.folder / "weights.safetensors").exists()
+
+
+def test_a_folder_that_holds_files_is_left_alone(run_train: RunTrain, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/mine").write_text("mine")
+    refused = run_train()
+    assert (refused.status, "already holds files. Name another folder." in refused.errors) == (2, True)
+    assert [file.name for file in (tmp_path / "run").iterdir()] == ["mine"]
+
+
 def test_a_folder_that_holds_a_run_is_refused(run_train: RunTrain) -> None:
     first = run_train("epochs=1", "model=softmax_regression")
     before = {file: file.read_bytes() for file in first.folder.rglob("*") if file.is_file()}
@@ -133,11 +149,12 @@ def test_a_folder_that_holds_a_run_is_refused(run_train: RunTrain) -> None:
 @pytest.mark.parametrize(
     ("overrides", "status", "says"),
     [
-        (["image_size=32"], 2, "LeNet reads 28 x 28 images, got image_size=32"),
         (["+optimizer.foo=1"], 2, "unexpected keyword argument 'foo'"),
         (["data.root=/nonexistent"], 3, "there is neither /nonexistent/MNIST/raw/train-images-idx3-ubyte"),
-        (["data.num_classes=5"], 3, "holds the label 9"),
-        (["run_dir=/proc/run"], 5, "/proc/run cannot be written"),
+        (["data.root="], 2, "data.root= is not valid"),
+        (["trainer.devices=2"], 2, "trainer.devices=2 is not valid"),
+        (["precision=16-mixed"], 5, "precision=16-mixed needs a CUDA GPU"),
+        (["run_dir=/dev/null/run"], 5, "/dev/null/run cannot be written"),
     ],
 )
 def test_what_is_wrong_leaves_nothing_behind(run_train: RunTrain, overrides: list[str], status: int, says: str) -> None:

@@ -104,6 +104,13 @@ def test_a_file_of_something_else_is_refused(file: Path, change, says: str) -> N
         models.load(file)
 
 
+def test_a_loaded_network_does_not_hang_on_its_file(file: Path) -> None:
+    network, images = models.load(file), torch.randn(1, 1, 28, 28)
+    before = network(images)
+    file.write_bytes(b"")
+    assert torch.equal(network(images), before)
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"hello", bytes(100), b"\xff" * 100, pickle.dumps({"a": 1}), (1 << 40).to_bytes(8, "little") + b"{}"],

@@ -7,7 +7,7 @@ import logging
 import pickle
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import torch
@@ -17,10 +17,12 @@ from lightning.pytorch.callbacks import Checkpoint
 from models import WeightsError
 
 from . import atomic
+from .classification import Classification
 from .errors import Interrupted
 
 INDEX = "index.json"  # of a folder's checkpoints, the newest last: [{"file": ..., "sha256": ...}, ...]
 KEPT = 2  # the newest, and the one before it in case the newest is damaged
+BYTES_PER_PARAMETER = 12  # of a checkpoint, at most: the parameter and two averages of its gradient
 log = logging.getLogger("refzoo")
 
 
@@ -33,6 +35,10 @@ class Checkpoints(Checkpoint):
     def __init__(self, folder: Path, every_minutes: float) -> None:
         self.folder, self.every_minutes = folder, every_minutes
         self.saved = time.monotonic()
+        self.started = False
+
+    def on_train_start(self, *_: Any) -> None:
+        self.started = True  # before this, while a run is resumed, the network is not yet its own
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         if not trainer.is_last_batch and time.monotonic() - self.saved > 60 * self.every_minutes:
@@ -42,10 +48,11 @@ class Checkpoints(Checkpoint):
         self._save(trainer)
 
     def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
-        if isinstance(exception, Interrupted) and trainer.training:
+        if isinstance(exception, Interrupted) and self.started:
             self._save(trainer)
 
     def _save(self, trainer: lightning.Trainer) -> None:
+        cast(Classification, trainer.lightning_module).check_finite()
         trainer.save_checkpoint(self.folder / f"step_{trainer.global_step:08}.ckpt")
         self.saved = time.monotonic()
 
@@ -59,7 +66,7 @@ class CheckpointFiles(CheckpointIO):
         atomic.write(path, content.getbuffer())
         entry = {"file": path.name, "sha256": hashlib.sha256(content.getbuffer()).hexdigest()}
         entries = [*(e for e in _index(path.parent) if e["file"] != path.name), entry]
-        atomic.write(path.parent / INDEX, json.dumps(entries[-KEPT:], indent=1).encode())
+        _write_index(path.parent, entries[-KEPT:])
         for old in entries[:-KEPT]:
             self.remove_checkpoint(path.parent / old["file"])
 
@@ -85,17 +92,23 @@ class CheckpointFiles(CheckpointIO):
 def newest(folder: Path) -> Path | None:
     """The newest checkpoint that is whole, None where none was ever saved. Raises WeightsError if all are damaged."""
     entries, reason = _index(folder), ""
-    for entry in reversed(entries):
+    for place in range(len(entries) - 1, -1, -1):
+        path = folder / entries[place]["file"]
         try:
-            CheckpointFiles().load_checkpoint(folder / entry["file"])
+            CheckpointFiles().load_checkpoint(path)
         except WeightsError as error:
             reason = str(error)
             log.warning(f"{reason} Going back to the one before it.")
         else:
-            return folder / entry["file"]
+            _write_index(folder, entries[: place + 1])  # the damaged ones no longer count among those that are kept
+            return path
     if entries:
         raise WeightsError(f"no checkpoint in {folder} is whole. The last: {reason} Start the run anew.")
     return None
+
+
+def _write_index(folder: Path, entries: list[dict[str, str]]) -> None:
+    atomic.write(folder / INDEX, json.dumps(entries, indent=1).encode())
 
 
 def _index(folder: Path) -> list[dict[str, str]]:

@@ -42,15 +42,17 @@ class Classification(lightning.LightningModule):
         images, labels = batch
         logits = self(images)
         loss = functional.cross_entropy(logits, labels)
-        if loss.device.type == "cpu":  # on CUDA a look at every step would stall the device: see finish_train_epoch
-            self._check_finite(loss.detach(), batch_idx)
+        if loss.device.type == "cpu" and not torch.isfinite(
+            loss
+        ):  # on CUDA to look at every step would stall the device
+            raise _not_finite(f"the loss became {loss.item()} in epoch {self.current_epoch + 1}, batch {batch_idx + 1}")
         self.train_sums.update(logits.detach(), labels, loss.detach())
         return loss
 
     def finish_train_epoch(self) -> dict[str, Tensor]:
         """Loss and accuracy of the epoch, as augmented and while the network changed; the sums begin anew."""
+        self.check_finite()
         values = self.train_sums.finish()
-        self._check_finite(values["loss"], int(self.trainer.num_training_batches) - 1)
         self.log_dict({f"train/{name}": value for name, value in values.items()})
         return values
 
@@ -77,12 +79,14 @@ class Classification(lightning.LightningModule):
                 "Start a new run."
             )
 
-    def _check_finite(self, loss: Tensor, batch_idx: int) -> None:
-        if not torch.isfinite(loss):
-            raise RunFailed(
-                f"the loss became {loss.item()} in epoch {self.current_epoch + 1}, batch {batch_idx + 1}. "
-                "Try a smaller optimizer.lr, or scheduler=one_cycle, which warms up."
-            )
+    def check_finite(self) -> None:
+        """Raises RunFailed if a loss of this epoch was not finite."""
+        if not torch.isfinite(self.train_sums.loss):
+            raise _not_finite(f"the loss became {self.train_sums.loss.item()} in epoch {self.current_epoch + 1}")
+
+
+def _not_finite(what: str) -> RunFailed:
+    return RunFailed(f"{what}. Try a smaller optimizer.lr, gradient_clip=1, or scheduler=one_cycle, which warms up.")
 
 
 def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:

@@ -16,13 +16,13 @@ from .errors import SettingsError
 def complete(arguments: list[str], runs: Path) -> list[str]:
     """The command line that Hydra is to see: with a run's own overrides where one is resumed."""
     arguments = allow_network_arguments(arguments)
-    wanted = [argument.partition("=")[2] for argument in arguments if argument.startswith("resume=")]
+    wanted = [argument.partition("=")[2] for argument in arguments if argument.lstrip("+").startswith("resume=")]
     if not wanted or wanted[-1] in ("", "null"):
         return arguments
     if "-m" in arguments or "--multirun" in arguments:
         raise SettingsError("resume goes on with one run, it cannot be part of a sweep. Leave -m out.")
     folder = resuming.find(wanted[-1], runs)
-    given = [argument for argument in arguments if not argument.startswith("resume=")]
+    given = [argument for argument in arguments if not argument.lstrip("+").startswith("resume=")]
     quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
     return [*resuming.merge_overrides(folder, given), f"resume='{quoted}'"]
 
@@ -48,7 +48,9 @@ def explain(error: HydraException | OmegaConfBaseException, configs: Path) -> Ba
     message = str(error)
     if key and ("is not in struct" in message or "is not in struct" in str(cause)):
         parent, _, name = key.rpartition(".")
-        return SettingsError(f"there is no key {key!r}{did_you_mean(name, _keys(configs, parent))}")
+        section = getattr(cause, "parent_node", None)
+        keys = [str(k) for k in section if not str(k).startswith("_")] if parent and section else _keys(configs)
+        return SettingsError(f"there is no key {key!r}{did_you_mean(name, keys)}")
     if isinstance(error, OverrideParseException):
         return SettingsError(f"{error.override!r} cannot be read. Write key=value; quote values with spaces or commas.")
     if message.startswith("Ambiguous value"):
@@ -56,13 +58,8 @@ def explain(error: HydraException | OmegaConfBaseException, configs: Path) -> Ba
     return SettingsError(f"{message.splitlines()[0].rstrip('.')}. --help shows what can be set.")
 
 
-def _keys(configs: Path, section: str) -> list[str]:
-    """The keys of a section, and at the top level the groups."""
-    if not section:
-        groups = [path.name for path in sorted(configs.iterdir()) if path.is_dir()]
-        top = yaml.safe_load((configs / "train.yaml").read_text(encoding="utf-8"))
-        return groups + [key for key in top if key not in ("defaults", "hydra")]
-    keys: dict[str, None] = {}
-    for file in sorted((configs / section).glob("*.yaml")):
-        keys |= dict.fromkeys(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
-    return [key for key in keys if not key.startswith("_")]
+def _keys(configs: Path) -> list[str]:
+    """The groups and the keys at the top level."""
+    groups = [path.name for path in sorted(configs.iterdir()) if path.is_dir()]
+    top = yaml.safe_load((configs / "train.yaml").read_text(encoding="utf-8"))
+    return groups + [key for key in top if key not in ("defaults", "hydra")]

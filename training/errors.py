@@ -54,6 +54,10 @@ def _explain(error: BaseException) -> tuple[int, str]:
         return STATUS[type(error)], str(error)
     if isinstance(error, OSError) and error.errno in MACHINE_ERRNO:
         return 5, f"{error.strerror}: {error.filename or 'the run folder'}. Free space or choose another run_dir."
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"  # torch's, on CUDA
+        or "can't allocate memory" in str(error)  # torch's, on the CPU
+    ):
         return 5, f"out of memory ({error}). Try a smaller batch_size or image_size."
     return 1, f"{type(error).__name__}: {error} (REFZOO_DEBUG=1 shows where)"

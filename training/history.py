@@ -116,7 +116,7 @@ class History(Callback):
         writer.writeheader()
         writer.writerows(self.rows)
         self.folder.write("metrics.csv", table.getvalue())
-        self.folder.write("metrics.json", json.dumps(self._summary(), indent=2) + "\n")
+        self.folder.write("metrics.json", json.dumps(self._summary(), indent=2, allow_nan=False) + "\n")
 
     def _summary(self) -> dict[str, Any]:
         last = self.rows[-1] if self.rows else None

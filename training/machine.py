@@ -16,16 +16,17 @@ NOTHING = nullcontext()
 PACKAGES = ("torch", "lightning", "hydra-core", "torchmetrics", "safetensors")
 
 
-def choose_accelerator(wanted: str) -> str:
-    """What "auto" stands for here. Raises MachineError where CUDA is wanted and not there."""
+def choose_accelerator(wanted: str, precision: str) -> str:
+    """What "auto" stands for here. Raises MachineError where CUDA is needed and not there."""
     available = torch.cuda.is_available()
     if not available:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # or torch looks for a GPU at every optimizer step, which takes 0.2 ms
     if wanted == "cuda" and not available:
         raise MachineError("there is no CUDA GPU here that torch can use. Take trainer=cpu, or trainer=auto.")
-    if wanted == "auto":
-        return "cuda" if available else "cpu"
-    return wanted
+    chosen = "cuda" if available and wanted != "cpu" else "cpu"
+    if precision == "16-mixed" and chosen == "cpu":
+        raise MachineError("precision=16-mixed needs a CUDA GPU. Take 32-true.")
+    return chosen
 
 
 class NoProfiler(PassThroughProfiler):

@@ -6,6 +6,8 @@ from typing import Any
 
 import yaml
 
+from models import WeightsError
+
 from .errors import SettingsError
 
 FREE = ("run_dir", "resume", "logger", "checkpoint")  # what may differ from the recorded configuration
@@ -14,12 +16,12 @@ OPEN_ENDED = ("constant", "step")  # schedules whose rates do not depend on the 
 
 def find(wanted: str, runs: Path) -> Path:
     """The run folder that `resume=` names; `last` is the one that was written to last."""
+    folder = Path(wanted.strip("'\"")).expanduser().absolute()
     if wanted == "last":
-        written = [*runs.glob("*/config.yaml"), *runs.glob("*/metrics.json")]
+        written = [file for name in ("config.yaml", "metrics.json") for file in runs.glob(f"**/{name}")]
         if not written:
             raise SettingsError(f"there is no run in {runs} to resume.")
-        return max(written, key=lambda file: file.stat().st_mtime).parent
-    folder = Path(wanted).absolute()
+        folder = max(written, key=lambda file: file.stat().st_mtime).parent
     if not (folder / "config.yaml").is_file() or not (folder / ".hydra" / "overrides.yaml").is_file():
         raise SettingsError(f"resume={wanted} is not a run folder: there is no config.yaml with its .hydra/ in it.")
     return folder
@@ -27,14 +29,14 @@ def find(wanted: str, runs: Path) -> Path:
 
 def merge_overrides(folder: Path, given: list[str]) -> list[str]:
     """The overrides that the run was started with, then those given now, which take the place of the same key."""
-    recorded = yaml.safe_load((folder / ".hydra" / "overrides.yaml").read_text(encoding="utf-8")) or []
+    recorded = _read(folder / ".hydra" / "overrides.yaml", list)
     keys = {_key(override) for override in given}
     return [override for override in recorded if _key(override) not in keys | {"run_dir", "resume"}] + given
 
 
 def check_unchanged(folder: Path, configuration: dict[str, Any]) -> None:
     """Raises SettingsError at the first key whose value is not the recorded one and may not change."""
-    recorded = _flat(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
+    recorded = _flat(_read(folder / "config.yaml", dict))
     current = _flat(configuration)
     for key in sorted(recorded.keys() | current.keys()):
         before, now = recorded.get(key), current.get(key)
@@ -59,6 +61,16 @@ def finished(folder: Path, epochs: int) -> str | None:
     if metrics.get("status") != "finished" or metrics.get("epochs") != epochs:
         return None
     return f"{folder} has finished its {epochs} epochs: test accuracy {metrics['test']['accuracy']:.4f}."
+
+
+def _read(file: Path, kind: type) -> Any:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        content = None
+    if not isinstance(content, kind):
+        raise WeightsError(f"{file} is damaged, this run cannot go on. Start it anew.")
+    return content
 
 
 def _key(override: str) -> str:

@@ -24,39 +24,29 @@ class RunFolder:
             raise SettingsError(f"another process is writing {path}. Wait for it, or start a run of its own.") from None
 
     @classmethod
-    def claim(cls, run_dir: str | None, runs: Path, name: str) -> "RunFolder":
-        """`run_dir`, or a new `runs`/`name`, `-2` behind it if taken.
+    def claim(cls, run_dir: str | None, runs: Path, name: str, size: int) -> "RunFolder":
+        """`run_dir`, or a new `runs`/`name`, `-2` behind it if taken; for a run that writes `size` bytes at most.
 
-        Raises SettingsError if `run_dir` already holds something, MachineError if it cannot be written.
+        Raises SettingsError if `run_dir` already holds something, MachineError if it cannot be written or is too small.
         """
+        wanted = Path(run_dir).expanduser().absolute() if run_dir else runs
         try:
+            if wanted.exists() and run_dir and any(wanted.iterdir()):
+                next_step = f", or go on with resume={run_dir}" if (wanted / "config.yaml").exists() else ""
+                raise SettingsError(f"run_dir={run_dir} already holds files. Name another folder{next_step}.")
+            _require_space(wanted, size)
             if run_dir is None:
                 return cls(_make_new(runs, name))
-            path = Path(run_dir).absolute()
-            path.mkdir(parents=True, exist_ok=True)
-            folder = cls(path)
+            wanted.mkdir(parents=True, exist_ok=True)
+            return cls(wanted)
         except OSError as error:
-            raise MachineError(f"{run_dir or runs} cannot be written ({error.strerror}). Choose a run_dir.") from None
-        if {file.name for file in path.iterdir()} - {".lock"}:
-            folder.__exit__()
-            raise SettingsError(
-                f"run_dir={run_dir} already holds files. Name another folder, or go on with resume={run_dir}."
-            )
-        return folder
+            raise MachineError(f"{wanted} cannot be written ({error.strerror}). Choose a run_dir.") from None
 
     def __enter__(self) -> "RunFolder":
         return self
 
     def __exit__(self, *_: Any) -> None:
         self.lock.close()
-
-    def require_space(self, size: int) -> None:
-        """Raises MachineError unless `size` bytes are free."""
-        free = shutil.disk_usage(self.path).free
-        if free < size:
-            raise MachineError(
-                f"{self.path} has {free / 1e6:.0f} MB free, this run needs {size / 1e6:.0f} MB. Choose a run_dir."
-            )
 
     def write(self, name: str, content: str | bytes) -> None:
         atomic.write(self.path / name, content.encode() if isinstance(content, str) else content)
@@ -65,6 +55,14 @@ class RunFolder:
         """As a person at this terminal would write it."""
         here = Path.cwd()
         return str(self.path.relative_to(here) if self.path.is_relative_to(here) else self.path)
+
+
+def _require_space(path: Path, size: int) -> None:
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    if (free := shutil.disk_usage(existing).free) < size:
+        raise MachineError(
+            f"{path} has {free / 1e6:.0f} MB free, this run needs {size / 1e6:.0f} MB. Choose another run_dir."
+        )
 
 
 def _make_new(runs: Path, name: str) -> Path:

@@ -4,13 +4,15 @@ Nothing here imports torch, so that a wrong command is answered at once.
 """
 
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 import data
 import models
 from models import did_you_mean
+from models.arguments import check_counts, check_dropout
+from models.image_size import check_image_size
 
 from .errors import SettingsError
 
@@ -28,28 +30,38 @@ class Factory(Section):
 
 
 class Data(Section):
-    target: str = Field(alias="_target_")
+    target: Literal["data.load"] = Field(alias="_target_")
     name: str
     num_classes: int = Field(ge=2)
-    root: str | None
+    root: str | None = Field(min_length=1)
     train_size: int | None = Field(ge=1)
     val_size: int = Field(ge=0, lt=data.TRAIN_IMAGES)
     test_size: int | None = Field(ge=1, le=data.TEST_IMAGES)
 
 
 class Optimizer(Factory):
+    target: str = Field(alias="_target_", pattern=r"^torch\.optim\.\w+$")
     lr: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
     eps: float = Field(default=0, ge=0)
+    momentum: float = Field(default=0, ge=0, lt=1)
+    betas: list[Annotated[float, Field(ge=0, lt=1)]] = Field(default=[0, 0], min_length=2, max_length=2)
 
 
-class Scheduler(Factory):
+class Scheduler(Section):
+    target: str = Field(alias="_target_", pattern=r"^training\.schedules\.\w+$")
+    partial: Literal[True] = Field(alias="_partial_")
     warm_up: float = Field(default=0, ge=0, le=1)
 
 
-class Trainer(Factory):
+class Trainer(Section):
+    target: Literal["lightning.Trainer"] = Field(alias="_target_")
     accelerator: Literal["auto", "cpu", "cuda"]
-    devices: int = Field(ge=1)
+    devices: Literal[1]
+
+
+class Logger(Factory):
+    target: str = Field(default="", alias="_target_", pattern=r"^lightning\.pytorch\.loggers\.\w+$")
 
 
 class Checkpoint(Section):
@@ -63,7 +75,7 @@ class Settings(Section):
     image_size: int = Field(ge=1)
     gradient_clip: float | None = Field(gt=0)
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
-    run_dir: str | None
+    run_dir: str | None = Field(min_length=1)
     resume: str | None
     checkpoint: Checkpoint
     model: dict[str, Any]
@@ -71,7 +83,7 @@ class Settings(Section):
     optimizer: Optimizer
     scheduler: Scheduler
     trainer: Trainer
-    logger: Factory
+    logger: Logger
 
 
 LOGGER_PACKAGES = {"lightning.pytorch.loggers.TensorBoardLogger": "tensorboard"}  # each is an extra of its own name
@@ -83,11 +95,15 @@ def check(configuration: Any) -> dict[str, Any]:
     Raises SettingsError, naming the key, what was found and what was expected, at the first thing that is wrong.
     """
     settings = _validate(Settings, configuration)
-    _check_network(settings.model)
     if settings.data.name not in data.DATASETS:
         raise SettingsError(
             f"there is no data set {settings.data.name!r}{did_you_mean(settings.data.name, data.DATASETS)}"
         )
+    if settings.data.num_classes != (classes := len(data.DATASETS[settings.data.name].classes)):
+        raise SettingsError(
+            f"data.num_classes={settings.data.num_classes} is not valid: {settings.data.name} has {classes}."
+        )
+    _check_network(settings)
     package = LOGGER_PACKAGES.get(configuration["logger"].get("_target_"))
     if package and not find_spec(package):
         raise SettingsError(f"this logger needs the package {package}. Install it: uv sync --extra {package}.")
@@ -106,17 +122,28 @@ def check(configuration: Any) -> dict[str, Any]:
     return configuration
 
 
-def _check_network(section: dict[str, Any]) -> None:
-    """The network's own arguments, held against the signature in its source."""
+def _check_network(settings: Settings) -> None:
+    """The network's own arguments, held against the signature in its source, and its input against the data."""
+    given = dict(settings.model)
+    target, name = given.pop("_target_", None), str(given.pop("name", None))
+    if target != "models.create":
+        raise SettingsError(f"model._target_={target} is not valid, it should be models.create.")
     try:
-        arguments = models.signature(section.get("name", ""))
+        arguments = models.signature(name)
+        kinds = {"Literal": Literal, "int": int, "float": float, "bool": bool, "str": str, "tuple": tuple}
+        fields = {key: (eval(kind, {"__builtins__": {}}, kinds), value) for key, (kind, value) in arguments.items()}
+        network = create_model("Network", __base__=Section, **fields)  # type: ignore[call-overload]
+        _validate(network, {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}, "model")
+        counts = [key for key in given if arguments[key].annotation in ("int", "int | None") and given[key] is not None]
+        check_counts(name, **{key: given[key] for key in counts})
+        check_dropout(name, given.get("dropout", 0))
+        check_image_size(models.NETWORKS[name].partition(".")[2], settings.image_size)
     except ValueError as error:
-        raise SettingsError(f"model.name: {error}") from None
-    kinds = {"Literal": Literal, "int": int, "float": float, "bool": bool, "str": str, "tuple": tuple}
-    fields = {name: (eval(kind, {"__builtins__": {}}, kinds), default) for name, (kind, default) in arguments.items()}
-    network = create_model("Network", __base__=Section, **fields)  # type: ignore[call-overload]
-    given = {key: tuple(value) if isinstance(value, list) else value for key, value in section.items()}
-    _validate(network, {key: value for key, value in given.items() if key not in ("_target_", "name")}, "model")
+        raise SettingsError(str(error)) from None
+    expected = {"image_size": settings.image_size, "in_channels": 1, "num_classes": settings.data.num_classes}
+    for key, value in expected.items():
+        if given.get(key, arguments[key].default) != value:
+            raise SettingsError(f"model.{key}={given[key]} does not fit the data, which have {value}. Leave it out.")
 
 
 def _validate(section: type[BaseModel], values: dict[str, Any], name: str = "") -> Any:
@@ -132,9 +159,8 @@ def _validate(section: type[BaseModel], values: dict[str, Any], name: str = "") 
     if error["type"] == "extra_forbidden":
         for parent in parents:
             section = section.model_fields[str(parent)].annotation  # type: ignore[assignment]
-        raise SettingsError(
-            f"there is no key {key!r}{did_you_mean(str(last), [k for k in section.model_fields if k != 'target'])}"
-        )
+        keys = [each for each in section.model_fields if each not in ("target", "partial")]
+        raise SettingsError(f"there is no key {key!r}{did_you_mean(str(last), keys)}")
     if error["type"] == "literal_error" and isinstance(value, str):
         valid = expected.replace("'", "").replace(" or ", ", ").split(", ")
         raise SettingsError(f"{key}={value} is not valid{did_you_mean(value, valid)}")
