@@ -95,6 +95,8 @@ def check(configuration: Any) -> dict[str, Any]:
     Raises SettingsError, naming the key, what was found and what was expected, at the first thing that is wrong.
     """
     settings = _validate(Settings, configuration)
+    if settings.precision == "16-mixed" and settings.gradient_clip is not None:
+        raise SettingsError("gradient_clip does not go with precision=16-mixed and fused optimizers. Take bf16-mixed.")
     if settings.data.name not in data.DATASETS:
         raise SettingsError(
             f"there is no data set {settings.data.name!r}{did_you_mean(settings.data.name, data.DATASETS)}"
