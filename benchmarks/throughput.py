@@ -1,6 +1,8 @@
-"""Images per second of training, side by side in one run: a bare loop over one fixed batch that is already on the
-device, with torch's plain AdamW (what the arithmetic costs), ours through train.py itself, whose AdamW is fused, and the same network fed by torchvision's data sets, its transforms
-and a DataLoader (what a user would write instead).
+"""Images per second of training, side by side in one run.
+
+Ways: a bare loop over one fixed batch that is already on the device, with torch's plain AdamW (what the arithmetic
+costs); ours, through train.py itself, whose AdamW is fused; the same network fed by torchvision's data sets, its
+transforms and a DataLoader (what a user would write instead).
 
     uv run python -m benchmarks.throughput --models lenet mlp --repetitions 5
 """

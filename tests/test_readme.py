@@ -1,0 +1,24 @@
+"""What the README shows is what the program says."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import models
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_networks_is_the_one_that_is_printed() -> None:
+    command = [sys.executable, "-m", "models", "--markdown"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() in README
+
+
+def test_every_option_of_every_group_is_named() -> None:
+    for group in ("model", "data", "optimizer", "scheduler", "trainer", "logger", "recipe"):
+        (row,) = (line for line in README.splitlines() if line.startswith(f"| `{group}` |"))
+        options = sorted(path.stem for path in (ROOT / "configs" / group).glob("*.yaml"))
+        assert sorted(row.split("|")[2].replace("`", "").split()) == options
+    assert set(models.names()) == {path.stem for path in (ROOT / "configs/model").glob("*.yaml")}
