@@ -71,6 +71,7 @@ def test_what_may_be_set(override: str) -> None:
         (["model.padding=1"], "model.padding=1 is not valid, it should be 0 or 2."),
         (["model.in_channels=3"], "model.in_channels=3 does not fit the data, which have 1"),
         (["model.num_classes=5"], "model.num_classes=5 does not fit the data, which have 10"),
+        (["model=alexnet", "~model.image_size"], "model.image_size=224 does not fit the data, which have 28"),
         (["data.num_classes=5"], "data.num_classes=5 is not valid: mnist has 10"),
         (["image_size=32"], "LeNet reads 28 x 28 images, got image_size=32"),
         (["model=alexnet", "image_size=66"], "67 x 67 and larger ones, got image_size=66"),

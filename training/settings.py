@@ -144,8 +144,8 @@ def _check_network(settings: Settings) -> None:
         raise SettingsError(str(error)) from None
     expected = {"image_size": settings.image_size, "in_channels": 1, "num_classes": settings.data.num_classes}
     for key, value in expected.items():
-        if given.get(key, arguments[key].default) != value:
-            raise SettingsError(f"model.{key}={given[key]} does not fit the data, which have {value}. Leave it out.")
+        if (found := given.get(key, arguments[key].default)) != value:
+            raise SettingsError(f"model.{key}={found} does not fit the data, which have {value}. Leave it out.")
 
 
 def _validate(section: type[BaseModel], values: dict[str, Any], name: str = "") -> Any:
