@@ -1,0 +1,347 @@
+"""Augmentations are what torchvision's transforms would make of each image alone, with draws as even as they claim."""
+
+import dataclasses
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import InterpolationMode, v2
+
+import data
+from data import __main__ as sheets
+from data.augmentation import Augmentation, cutout, horizontal_flip, random_erasing, rotate_and_scale, shift
+from data.splits import Images, Splits
+
+ROOT = Path(__file__).parents[1]
+SETTINGS = {"horizontal_flip": 0.5, "rotation": 10.0, "scale": 0.2, "shift": 2, "erasing": 0.5, "cutout": 8}
+EACH: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {  # by the setting that turns it on
+    "horizontal_flip": lambda images, generator: horizontal_flip(images, generator, 0.5),
+    "rotation": lambda images, generator: rotate_and_scale(images, generator, 10.0, 0),
+    "scale": lambda images, generator: rotate_and_scale(images, generator, 0, 0.2),
+    "shift": lambda images, generator: shift(images, generator, 2),
+    "erasing": lambda images, generator: random_erasing(images, generator, 0.5),
+    "cutout": lambda images, generator: cutout(images, generator, 8, 73.0),
+}
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def pictures(count: int, height: int = 28, width: int = 28) -> Tensor:
+    return torch.randint(0, 256, (count, height, width), dtype=torch.uint8, generator=seeded(0))
+
+
+def assert_even(counts: Tensor) -> None:
+    """Pearson's statistic, at most four standard deviations above what it is for equal probabilities."""
+    degrees = counts.numel() - 1
+    assert ((counts - counts.mean()) ** 2 / counts.mean()).sum() < degrees + 4 * math.sqrt(2 * degrees)
+
+
+def assert_uniform(values: Tensor, low: float, high: float) -> None:
+    """Kolmogorov's distance, at a level of about 1 in 1500; with the rounding of float32 at both ends."""
+    values, _ = values.double().sort()
+    assert low - 1e-4 * (high - low) <= values[0]
+    assert values[-1] <= high + 1e-4 * (high - low)
+    expected = (torch.arange(len(values)) + 0.5) / len(values)
+    assert ((values - low) / (high - low) - expected).abs().max() < 2 / math.sqrt(len(values))
+
+
+def assert_same_distribution(ours: Tensor, theirs: Tensor) -> None:
+    """Kolmogorov's and Smirnov's distance of two samples, at a level of about 1 in 1500."""
+    points = torch.cat((ours, theirs)).unique()
+    below = [torch.searchsorted(sample.sort().values, points, right=True) / len(sample) for sample in (ours, theirs)]
+    assert (below[0] - below[1]).abs().max() < 2 * math.sqrt(1 / len(ours) + 1 / len(theirs))
+
+
+def test_shift_crops_a_padded_image_at_a_uniform_place() -> None:
+    images, pixels = pictures(5000, 10, 12).float(), 2
+    shifted = shift(images, seeded(1), pixels)
+    assert shifted.shape == images.shape
+    padded = np.pad(images.numpy(), ((0, 0), (pixels, pixels), (pixels, pixels)))
+    crops = [padded[:, row : row + 10, column : column + 12] for row in range(5) for column in range(5)]
+    found = torch.from_numpy(np.stack([(crop == shifted.numpy()).all(axis=(1, 2)) for crop in crops]))
+    assert (found.sum(dim=0) == 1).all()
+    assert_even(found.sum(dim=1).double())
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
+def test_horizontal_flip_mirrors_that_share(probability: float) -> None:
+    images = pictures(4000, 5, 6).float()
+    flipped = horizontal_flip(images, seeded(1), probability)
+    chosen = (flipped != images).flatten(1).any(dim=1)
+    assert torch.equal(flipped[chosen], v2.functional.horizontal_flip(images[chosen]))
+    assert chosen.double().mean().item() == pytest.approx(probability, abs=4 * 0.5 / math.sqrt(4000))
+    assert 0 < probability < 1 or chosen.all() == chosen.any() == bool(probability)
+
+
+def rotations_and_factors(seed: int, count: int, degrees: float, scale: float) -> tuple[Tensor, Tensor]:
+    """What is drawn, in degrees and as a factor, measured in the middle of two ramps (N,)."""
+    ramp = torch.arange(28.0).expand(28, 28)
+    across = rotate_and_scale(ramp.expand(count, -1, -1), seeded(seed), degrees, scale)
+    down = rotate_and_scale(ramp.T.expand(count, -1, -1), seeded(seed), degrees, scale)
+    per_pixel = [(image[:, 14, 18] - image[:, 14, 10]).double() / 8 for image in (across, down)]
+    return torch.atan2(-per_pixel[1], per_pixel[0]).rad2deg(), 1 / torch.hypot(*per_pixel)
+
+
+@pytest.mark.parametrize(("degrees", "scale"), [(30, 0.2), (15, 0), (0, 0.3), (180, 0.5)])
+@pytest.mark.parametrize("width", [28, 20])
+def test_rotation_and_scale_equal_torchvision(degrees: float, scale: float, width: int) -> None:
+    angles, factors = rotations_and_factors(1, 40, degrees, scale)
+    images = pictures(40, 28, width).float()
+    expected = [
+        v2.functional.affine(image, angle, [0, 0], factor, [0.0, 0.0], InterpolationMode.BILINEAR)
+        for image, angle, factor in zip(images.unsqueeze(1), angles.tolist(), factors.tolist(), strict=True)
+    ]
+    transformed = rotate_and_scale(images, seeded(1), degrees, scale)
+    torch.testing.assert_close(transformed, torch.cat(expected), rtol=0, atol=0.05)  # of 255
+
+
+def test_angles_and_factors_are_uniform_and_independent() -> None:
+    angles, factors = rotations_and_factors(2, 3000, 20, 0.25)
+    assert_uniform(angles, -20, 20)
+    assert_uniform(factors, 0.75, 1.25)
+    assert torch.corrcoef(torch.stack((angles, factors)))[0, 1].abs() < 4 / math.sqrt(3000)
+
+
+def rectangles(mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Top, left, height and width (N,) of what is true in (N, H, W), once it is known to be one rectangle in each."""
+    (top, height), (left, width) = (
+        (lines.byte().argmax(dim=1), lines.sum(dim=1)) for lines in (mask.any(dim=2), mask.any(dim=1))
+    )
+    for i, of_one in enumerate(mask.numpy()):
+        assert of_one[top[i] : top[i] + height[i], left[i] : left[i] + width[i]].all()
+    assert torch.equal(mask.sum(dim=(1, 2)), height * width)
+    return top, left, height, width
+
+
+NOWHERE = -1.0  # a pixel that no augmentation makes
+ERASED_AREA, ASPECT_RATIO = (0.02, 0.4), (0.3, 1 / 0.3)  # Zhong et al.
+
+
+def test_erased_rectangles_are_distributed_as_torchvisions() -> None:
+    erased = random_erasing(torch.full((4000, 28, 28), NOWHERE), seeded(1), 1.0)
+    top, left, height, width = rectangles(erased != NOWHERE)
+    assert ((height > 0) & (width > 0) & (height < 28) & (width < 28)).all()
+    area = ((height - 0.5) * (width - 0.5), (height + 0.5) * (width + 0.5))  # before height and width were rounded
+    ratio = ((height - 0.5) / (width + 0.5), (height + 0.5) / (width - 0.5))
+    for (least, most), (low, high) in ((area, [28 * 28 * bound for bound in ERASED_AREA]), (ratio, ASPECT_RATIO)):
+        assert (most >= low).all()
+        assert (least <= high).all()
+
+    theirs = v2.RandomErasing(p=1, scale=ERASED_AREA, ratio=ASPECT_RATIO)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        drawn = [theirs.make_params([torch.empty(1, 28, 28)]) for _ in range(2000)]
+    i, j, h, w = (torch.tensor([params[name] for params in drawn]) for name in "ijhw")
+    for mine, other in (
+        (top, i),
+        (left, j),
+        (height, h),
+        (width, w),
+        (height * width, h * w),
+        (height / width, h / w),
+        (top / (28 - height), i / (28 - h)),
+    ):
+        assert_same_distribution(mine.double(), other.double())
+
+
+def test_erasing_leaves_the_rest_and_fills_with_random_pixels() -> None:
+    images = pictures(3000).float()
+    inside = random_erasing(torch.full_like(images, NOWHERE), seeded(1), 0.3) != NOWHERE
+    chosen = inside.flatten(1).any(dim=1)
+    assert chosen.double().mean().item() == pytest.approx(0.3, abs=4 * 0.5 / math.sqrt(3000))
+    erased = random_erasing(images, seeded(1), 0.3)
+    assert torch.equal(erased[~inside], images[~inside])
+    assert_uniform(erased[inside], 0, 255)
+    assert len(erased[inside].unique()) > 0.95 * inside.sum()  # no pixel is another's
+    assert torch.equal(random_erasing(images, seeded(1), 0.0), images)
+
+
+def test_erasing_leaves_an_image_that_no_candidate_fits() -> None:
+    images = pictures(50, 1, 28).float()  # a height below 1 is no rectangle
+    assert torch.equal(random_erasing(images, seeded(1), 1.0), images)
+
+
+@pytest.mark.parametrize("side", [3, 4])
+def test_cutout_is_a_clipped_square_about_a_uniform_pixel(side: int) -> None:
+    height, width = 9, 7
+    cut = cutout(torch.full((6300, height, width), NOWHERE), seeded(1), side, fill=73.0)
+    squares = np.full((height, width, height, width), NOWHERE, dtype=np.float32)
+    for row in range(height):
+        for column in range(width):
+            top, left = row - side // 2, column - side // 2
+            squares[row, column, max(top, 0) : top + side, max(left, 0) : left + side] = 73
+    found = (cut.flatten(1).unsqueeze(1) == torch.from_numpy(squares).flatten(2).flatten(0, 1)).all(dim=2)
+    assert (found.sum(dim=1) == 1).all()
+    assert_even(found.sum(dim=0).double())
+    images = pictures(100).float()
+    inside = cutout(torch.full_like(images, NOWHERE), seeded(2), side, fill=0) == 0
+    assert torch.equal(cutout(images, seeded(2), side, fill=73.0), torch.where(inside, 73.0, images))
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_each_image_has_a_draw_of_its_own(name: str) -> None:
+    same = pictures(1).expand(200, -1, -1).float()
+    outputs = len(EACH[name](same, seeded(1)).flatten(1).unique(dim=0))
+    assert outputs == {"horizontal_flip": 2, "shift": 25}.get(name, outputs)
+    assert outputs > 80 or name in ("horizontal_flip", "shift")
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_one_setting_turns_one_augmentation_on(name: str) -> None:
+    images = pictures(100)
+    augment = Augmentation(fill=73.0, **{name: SETTINGS[name]})
+    augmented = augment(images, seeded(1))
+    assert augmented.dtype == torch.float32
+    assert torch.equal(augmented, EACH[name](images.float(), seeded(1)))
+
+
+ALL = Augmentation(fill=73.0, shift=2, horizontal_flip=0.5, rotation=10.0, scale=0.2, erasing=0.5, cutout=8)
+
+
+def test_all_together_are_applied_one_after_the_other() -> None:
+    generator, images = seeded(1), pictures(100)
+    expected = rotate_and_scale(horizontal_flip(images.float(), generator, 0.5), generator, 10.0, 0.2)
+    expected = cutout(random_erasing(shift(expected, generator, 2), generator, 0.5), generator, 8, 73.0)
+    assert torch.equal(ALL(images, seeded(1)), expected)
+
+
+def test_what_is_off_changes_and_draws_nothing() -> None:
+    generator, images = seeded(1), pictures(20)
+    before = generator.get_state()
+    assert torch.equal(Augmentation(fill=73.0)(images, generator), images.float())
+    assert torch.equal(generator.get_state(), before)
+
+
+def test_the_generator_alone_decides() -> None:
+    images = pictures(50)
+    torch.manual_seed(5)
+    before, first = torch.get_rng_state(), ALL(images, seeded(1))
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(6)
+    assert torch.equal(ALL(images, seeded(1)), first)
+    assert not torch.equal(ALL(images, seeded(2)), first)
+    generator = seeded(1)
+    assert not torch.equal(ALL(images, generator), ALL(images, generator))
+
+
+def test_uint8_and_float_agree_and_are_left_as_they_are() -> None:
+    images = pictures(50)
+    floats = images.float()
+    assert torch.equal(ALL(images, seeded(1)), ALL(floats, seeded(1)))
+    assert torch.equal(ALL(images, seeded(1)), ALL(images.double(), seeded(1)))
+    assert torch.equal(images, pictures(50))
+    assert torch.equal(floats, pictures(50).float())
+    for augment in EACH.values():
+        augment(floats, seeded(1))
+        assert torch.equal(floats, pictures(50).float())
+
+
+def test_the_host_never_waits_for_a_value() -> None:
+    """On the meta device there is none: .item(), a branch on a tensor and a mask as an index raise."""
+    no_generator: Any = None  # there is none for that device
+    augmented = ALL(torch.empty(8, 28, 28, dtype=torch.uint8, device="meta"), no_generator)
+    assert augmented.shape == (8, 28, 28)
+
+
+def mirrors_digits(recipe: dict[str, Any]) -> bool:
+    chosen = {key: option for default in recipe["defaults"] for key, option in default.items()}
+    augment = recipe.get("data", {}).get("augment") or {}
+    return chosen.get("override /data", "mnist") == "mnist" and "horizontal_flip" in augment
+
+
+def test_no_recipe_mirrors_digits() -> None:
+    recipes = [yaml.safe_load(path.read_text()) for path in (ROOT / "configs/recipe").glob("*.yaml")]
+    assert recipes
+    assert not any(mirrors_digits(recipe) for recipe in recipes)
+    digits = yaml.safe_load("{defaults: [override /data: mnist], data: {augment: {horizontal_flip: 0.5}}}")
+    assert mirrors_digits(digits)
+
+
+@pytest.fixture
+def draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., np.ndarray]:
+    """The picture, in grey, that `python -m data` draws with these arguments of two random images of each class."""
+
+    def draw(*arguments: str) -> np.ndarray:
+        split = Images(pictures(20), torch.arange(10).repeat(2))
+        monkeypatch.setattr(sheets, "load", lambda name: Splits(data.DATASETS[name], split, None, split))
+        monkeypatch.setattr(sys, "argv", ["data", "--output", str(tmp_path / "picture.png"), *arguments])
+        sheets.main()
+        with Image.open(tmp_path / "picture.png") as picture:
+            return np.asarray(picture.convert("L"))
+
+    return draw
+
+
+def test_the_settings_of_the_picture_are_those_of_training() -> None:
+    fields = {field.name: type(field.default) for field in dataclasses.fields(Augmentation) if field.name != "fill"}
+    assert {name: type(shown) for name, (shown, _) in sheets.SETTINGS.items()} == fields
+
+
+def test_the_picture_shows_what_its_words_say(draw: Callable[..., np.ndarray]) -> None:
+    classes, each, together = draw(), draw("augmentation"), draw("augmentation", "horizontal_flip=1", "shift=0")
+    assert len(classes) < len(together) < len(each)
+
+    def cell(data_set: int, row: int, number: int) -> np.ndarray:
+        left = sheets.LABEL + data_set * (together.shape[1] - sheets.LABEL) // 2
+        left, top = left + number * sheets.CELL + sheets.GAP * (number > 0), sheets.HEAD + row * sheets.CELL
+        return together[top : top + 56, left : left + 56]
+
+    for row, image in enumerate(pictures(20)[:10].numpy()):
+        enlarged = image.repeat(2, axis=0).repeat(2, axis=1)
+        for number in range(1 + sheets.DRAWS):
+            assert (cell(0, row, number) == enlarged).all()  # digits are never mirrored
+            assert (cell(1, row, number) == (enlarged[:, ::-1] if number else enlarged)).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("augmentation shfit=2", "there is no augmentation 'shfit', there are horizontal_flip, rotation"),
+        ("augmentation shift=2.5", "shift=2.5 is not valid, it should be a whole number from 0 to 28"),
+        ("augmentation shift", "shift is not valid"),
+        ("augmentation scale=nan", "scale=nan is not valid, it should be a number from 0 to 0.9"),
+        ("augmentation erasing=-0.1", "erasing=-0.1 is not valid"),
+        ("augmentation cutout=57", "cutout=57 is not valid"),
+        ("shift=2", "invalid choice: 'shift=2'"),
+        ("classes shift=2", "name=value goes with augmentation"),
+    ],
+)
+def test_a_wrong_picture_is_refused(
+    arguments: str, says: str, draw: Callable[..., np.ndarray], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit:
+        draw(*arguments.split())
+    assert exit.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("refzoo: ")
+    assert says in line
+
+
+@pytest.mark.parametrize("name", ["missing/picture.png", "picture.pgn"])
+def test_a_picture_that_cannot_be_written_is_one_line(
+    name: str, tmp_path: Path, draw: Callable[..., np.ndarray], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit:
+        draw("--output", str(tmp_path / name))
+    assert exit.value.code == 5
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{name} cannot be written" in line
+
+
+def test_a_wrong_setting_is_refused_before_torch_is_imported() -> None:
+    program = "import sys, data.__main__ as program\ntry: program.main()\nfinally: assert 'torch' not in sys.modules"
+    command = [sys.executable, "-c", program, "augmentation", "shift=-1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
