@@ -1,10 +1,10 @@
 """Train one network, test it once, and leave a run folder. `python train.py --help` says how."""
 
+import gc
 import os
-import shlex
+import signal
 import sys
 from dataclasses import asdict
-from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,44 +18,69 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from training import command_line, errors, resuming, settings
+from training import command_line, errors, resuming, settings, sweep
 
 ROOT = Path(__file__).resolve().parent
 TRAINING_KEYS = (
     "seed",
     "epochs",
     "batch_size",
+    "loss",
     "gradient_clip",
+    "ema",
+    "select",
     "precision",
     "optimizer",
     "scheduler",
 )  # what a card says of training
 OmegaConf.register_new_resolver("root", lambda: str(ROOT))
-statuses: list[int] = []  # of the jobs: Hydra does not hand back what they return
+outcomes: list[sweep.Outcome] = []  # of the jobs: Hydra does not hand back what they return
 
 
 def main() -> int:
+    outcomes.clear()
+    previous = signal.signal(signal.SIGTERM, terminate)
+    folder: Path | None = None
     try:
-        sys.argv[1:] = command_line.complete(sys.argv[1:], ROOT / "runs")
-        job()
+        try:
+            sys.argv[1:], folder = command_line.complete(sys.argv[1:], ROOT / "runs")
+            job()
+        finally:
+            if folder:
+                sweep.finish(folder, outcomes)
     except ValueError as error:  # Hydra's own, of an override it can make nothing of
-        return errors.report(errors.SettingsError(error))
-    except (Exception, KeyboardInterrupt, errors.Interrupted) as error:
-        return answer(error)
-    return max(statuses, default=0)
+        return answer(errors.SettingsError(error))[0]
+    except (KeyboardInterrupt, errors.Interrupted) as error:
+        return answer(errors.interruption(error, folder))[0]
+    except Exception as error:
+        return answer(error)[0]
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    return max((outcome.status for outcome in outcomes), default=0)
+
+
+def terminate(*_: object) -> None:
+    raise errors.Interrupted("stopped by SIGTERM", 128 + signal.SIGTERM)
 
 
 @hydra.main(version_base="1.3", config_path=str(ROOT / "configs"), config_name="train")
 def job(config: DictConfig) -> None:
     """One run. It answers for its own errors, so that a sweep goes on to its next job."""
+    hydra_config = HydraConfig.get()
+    name, status, message = command_line.job_name(config, hydra_config.job.override_dirname), 0, ""
     try:
+        if hydra_config.mode == RunMode.MULTIRUN:
+            print(f"job {hydra_config.job.num + 1}: {name}")
+            path = Path(hydra_config.sweep.dir) / name
+            config["resume" if resuming.is_run(path) else "run_dir"] = str(path)
         train(config)
-        statuses.append(0)
     except Exception as error:
-        statuses.append(answer(error))
+        status, message = answer(error)
+    outcomes.append(sweep.Outcome(name, status, message))
+    gc.collect()  # a trainer and its parts hold each other; the next job of a sweep may need their memory
 
 
-def answer(error: BaseException) -> int:
+def answer(error: BaseException) -> tuple[int, str]:
     if isinstance(error, HydraException | OmegaConfBaseException):
         error = command_line.explain(error, ROOT / "configs")
     return errors.report(error)
@@ -81,15 +106,16 @@ def train(config: DictConfig) -> None:
     from training.history import History, log
     from training.interruption import Interruption
     from training.run_folder import RunFolder
+    from training.selection import BestNetwork
 
     config.trainer.accelerator = machine.choose_accelerator(config.trainer.accelerator, config.precision)
     torch.manual_seed(config.seed)
-    splits = instantiate(config.data)
+    splits = instantiate(config.data, _convert_="all")
     network = instantiate(config.model, _convert_="all")
     optimizer = instantiate(config.optimizer, _convert_="all")
     scheduler = instantiate(config.scheduler, _convert_="all")
     try:  # an argument that torch refuses shows before anything is written
-        scheduler(optimizer(parameter_groups(network)), total_steps=config.epochs)
+        scheduler(optimizer(parameter_groups(network)), epochs=config.epochs, steps_per_epoch=1)
     except (TypeError, ValueError) as error:
         raise errors.SettingsError(f"optimizer or scheduler: {error}") from error
 
@@ -98,7 +124,9 @@ def train(config: DictConfig) -> None:
     if config.resume:
         run_folder = RunFolder(Path(config.resume))
     else:
-        run_folder = RunFolder.claim(config.run_dir, *new_run(config), size)
+        run_folder = RunFolder.claim(
+            config.run_dir, ROOT / "runs", f"{command_line.now()}_{command_line.job_name(config)}", size
+        )
     with run_folder as folder, terminal.lines_to(folder.path / "train.log"):
         checkpoint = checkpoints.newest(folder.path / "checkpoints") if config.resume else None
         config.run_dir, config.resume = str(folder.path), None
@@ -122,8 +150,9 @@ def train(config: DictConfig) -> None:
                 "versions": machine.versions(),
             },
         )
-        with history, Interruption(f"Go on with: uv run train.py {shlex.quote(f'resume={folder}')}") as interruption:
+        with history, Interruption(folder.path) as interruption:
             on_terminal = sys.stdout.isatty()
+            best = BestNetwork() if config.select == "best" else None
             trainer = instantiate(
                 config.trainer,
                 max_epochs=config.epochs,
@@ -133,6 +162,7 @@ def train(config: DictConfig) -> None:
                 callbacks=[
                     history,
                     interruption,
+                    *([best] if best else []),
                     checkpoints.Checkpoints(folder.path / "checkpoints", config.checkpoint.every_minutes),
                     *([terminal.ProgressBar()] if on_terminal else []),
                 ],
@@ -143,40 +173,39 @@ def train(config: DictConfig) -> None:
                 enable_model_summary=False,
                 num_sanity_val_steps=0,
             )
-            task = Classification(network, optimizer, scheduler)
+            task = Classification(network, optimizer, scheduler, **config.loss, ema=config.ema)
             batches = DeviceBatches(splits, prepare, config.batch_size, config.seed)
             trainer.fit(task, datamodule=batches, ckpt_path=checkpoint, weights_only=True)
 
+            if best:
+                best.restore(task.result)
             # The test set is used here, once, by the weights that are stored.
             device = trainer.strategy.root_device
-            val = evaluate(network, splits.val, prepare, device) if splits.val else None
-            test = evaluate(network, splits.test, prepare, device)
-            arguments = {key: value for key, value in plain["model"].items() if key not in ("_target_", "name")}
+            val = evaluate(task.result, splits.val, prepare, device) if splits.val else None
+            test = evaluate(task.result, splits.test, prepare, device)
             card = {
                 "data": config.data.name,
                 "input": {"channels": 1, **asdict(prepare)},
                 "classes": splits.facts.classes,
                 "metrics": {"val": val, "test": test},
-                "training": {"images": len(splits.train.labels), **{key: plain[key] for key in TRAINING_KEYS}},
+                "training": {
+                    "images": len(splits.train.labels),
+                    "augment": plain["data"]["augment"],
+                    **{key: plain[key] for key in TRAINING_KEYS},
+                },
                 "versions": machine.versions(),
             }
-            weights = serialize(network, config.model.name, arguments, card)
+            arguments = {key: value for key, value in plain["model"].items() if key not in ("_target_", "name")}
+            weights = serialize(task.result, config.model.name, arguments, card)
             folder.write("weights.safetensors", weights)
-            history.record(val=val, test=test, weights_sha256=sha256(weights).hexdigest())
+            epoch = best.epoch if best else config.epochs
+            history.record(val=val, test=test, epoch=epoch, weights_sha256=sha256(weights).hexdigest())
             log.info(
                 f"{config.model.name} on {config.data.name}: "
                 f"test accuracy {test['accuracy']:.4f} ({test['images']} images), "
-                f"{config.epochs} epoch{'s' if config.epochs > 1 else ''} in {history.train_seconds:.0f} s -> {folder}"
+                f"{config.epochs} epoch{'s' if config.epochs > 1 else ''} in {history.train_seconds:.0f} s"
+                f"{f', the best was epoch {epoch}' if best else ''} -> {folder}"
             )
-
-
-def new_run(config: DictConfig) -> tuple[Path, str]:
-    """Where a run of its own making goes: below runs/, in a sweep below the sweep's folder."""
-    name = f"{config.model.name}_{config.data.name}_seed{config.seed}"
-    hydra_config = HydraConfig.get()
-    if hydra_config.mode == RunMode.MULTIRUN:
-        return Path(hydra_config.sweep.dir), name
-    return ROOT / "runs", f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}"
 
 
 if __name__ == "__main__":

@@ -5,14 +5,23 @@ Importing this package does not import torch.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .splits import Splits
 
 TRAIN_IMAGES, TEST_IMAGES, IMAGE_SIZE = 60_000, 10_000, 28  # of both data sets
+AUGMENTATIONS = {  # the largest value of each; what it does, and in which unit, is said in augmentation.py
+    "shift": IMAGE_SIZE,
+    "horizontal_flip": 1.0,
+    "rotation": 180.0,
+    "scale": 0.9,
+    "erasing": 1.0,
+    "cutout": 2 * IMAGE_SIZE,
+}
 ARCHIVES = Path(__file__).with_name("archives")
 
 
@@ -80,14 +89,19 @@ def load(
     train_size: int | None = None,
     val_size: int = 5_000,
     test_size: int | None = None,
+    augment: Mapping[str, Any] | None = None,
 ) -> Splits:
     """The splits of a data set, as uint8 tensors in memory; from the bundled archives unless `root` names another
-    copy in torchvision's layout (`<root>/MNIST/raw/train-images-idx3-ubyte`, with or without .gz).
+    copy in torchvision's layout (`<root>/MNIST/raw/train-images-idx3-ubyte`, with or without .gz). `augment` says how
+    training images are to be augmented, by the arguments of `data.augmentation.Augmentation`.
 
     Raises DataError when a file is missing or is not the official one, byte for byte.
     """
+    from .augmentation import Augmentation
     from .splits import read_splits
 
-    return read_splits(
-        DATASETS[name], num_classes, Path(root).expanduser() if root else ARCHIVES, train_size, val_size, test_size
-    )
+    facts, folder = DATASETS[name], Path(root).expanduser() if root else ARCHIVES
+    splits = read_splits(facts, num_classes, folder, train_size, val_size, test_size)
+    if augment and any(augment.values()):
+        return splits._replace(augment=Augmentation(255 * facts.mean, **augment))
+    return splits

@@ -6,21 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from . import DATASETS, IMAGE_SIZE, load
+from . import AUGMENTATIONS, DATASETS, IMAGE_SIZE, load
 
 if TYPE_CHECKING:
     from PIL import Image
 
 IMAGES = 5  # of each class
-
-SETTINGS: dict[str, tuple[float, float]] = {  # of Augmentation: the value it is shown at, and the largest; int or float
-    "horizontal_flip": (0.5, 1.0),
-    "rotation": (15.0, 180.0),
-    "scale": (0.15, 0.9),
-    "shift": (4, IMAGE_SIZE),
-    "erasing": (0.5, 1.0),
-    "cutout": (10, 2 * IMAGE_SIZE),
-}
+TYPICAL = {"horizontal_flip": 0.5, "rotation": 15, "scale": 0.15, "shift": 4, "erasing": 0.5, "cutout": 10}
 MIRRORED = ("fashion_mnist",)  # the data sets whose classes bear it
 SHOWN = (5, 9)  # the classes that show each augmentation on its own: their mirror images are others
 DRAWS = 6  # of each image
@@ -39,7 +31,7 @@ def main() -> None:
     parser = Parser(prog="python -m data", description=__doc__)
     add = parser.add_argument
     add("picture", nargs="?", choices=("classes", "augmentation"), default="classes", help="default: classes")
-    settings = f"draw these together, as training would: {', '.join(SETTINGS)} (without: each of them on its own)"
+    settings = f"draw these together, as training would: {', '.join(AUGMENTATIONS)} (without: each of them on its own)"
     add("settings", nargs="*", type=setting, metavar="name=value", help=settings)
     add("--output", type=Path, metavar="FILE", help="default: classes.png or augmentation.png")
     command = parser.parse_intermixed_args()
@@ -60,15 +52,15 @@ def main() -> None:
 def setting(word: str) -> tuple[str, float]:
     """`name=value` as a name and a number of its type."""
     name, _, value = word.partition("=")
-    if name not in SETTINGS:
-        raise argparse.ArgumentTypeError(f"there is no augmentation {name!r}, there are {', '.join(SETTINGS)}")
-    shown, largest = SETTINGS[name]
+    if name not in AUGMENTATIONS:
+        raise argparse.ArgumentTypeError(f"there is no augmentation {name!r}, there are {', '.join(AUGMENTATIONS)}")
+    largest = AUGMENTATIONS[name]
     try:
-        number = type(shown)(value)
+        number = type(largest)(value)
     except ValueError:
         number = -1
     if not 0 <= number <= largest:
-        kind = "a whole number" if isinstance(shown, int) else "a number"
+        kind = "a whole number" if isinstance(largest, int) else "a number"
         raise argparse.ArgumentTypeError(f"{word} is not valid, it should be {kind} from 0 to {largest:g}")
     return name, number
 
@@ -97,7 +89,7 @@ def augmentation(settings: dict[str, float]) -> Image.Image:
 
     from .augmentation import Augmentation
 
-    blocks = [settings] if settings else [{name: shown} for name, (shown, _) in SETTINGS.items()]
+    blocks = [settings] if settings else [{name: value} for name, value in TYPICAL.items()]
     labels_shown = range(10) if settings else SHOWN
     block_height, set_width = len(labels_shown) * CELL + GAP, (1 + DRAWS) * CELL + 2 * GAP
     size = (LABEL + len(DATASETS) * set_width, HEAD + len(blocks) * block_height)
@@ -116,7 +108,7 @@ def augmentation(settings: dict[str, float]) -> Image.Image:
             top = HEAD + block * block_height
             values = {key: value for key, value in values.items() if key != "horizontal_flip" or name in MIRRORED}
             if not values:
-                pen.text((left, top), "never: a digit's mirror image is no digit", fill="white", font=font)
+                pen.text((left, top), "not for digits: their mirror images are none", fill="white", font=font)
                 continue
             augment = Augmentation(255 * facts.mean, **values)  # pyright: ignore[reportArgumentType]
             drawn = augment(chosen.repeat_interleave(DRAWS, dim=0), generator).round().byte()

@@ -13,12 +13,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .augmentation import Augmentation
 from .splits import Images
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What turns stored pixels into a network's input: uint8 (N, H, W) -> float32 (N, 1, image_size, image_size)."""
+    """What turns pixels into a network's input: uint8 or float (N, H, W), in 0..255 -> float32
+    (N, 1, image_size, image_size).
+    """
 
     mean: float
     std: float
@@ -33,7 +36,9 @@ class Preparation:
 
 
 def stream_seed(seed: int, *place: int) -> int:
-    """A 63-bit seed for the draws at one place of a run: (epoch,) for an order, (epoch, batch) for a batch."""
+    """A 63-bit seed for the draws at one place of a run: (epoch,) for an order, (epoch, batch) for what the network
+    draws on a batch, (epoch, batch, 1) for its augmentation.
+    """
     digest = hashlib.blake2b(struct.pack(f"<{1 + len(place)}q", seed, *place), digest_size=8).digest()
     return int.from_bytes(digest) >> 1
 
@@ -56,6 +61,8 @@ class TrainingBatches:
     Before each batch torch's generators are seeded with its (seed, epoch, batch): whatever is drawn while the network
     trains on it, for dropout say, does not depend on where the run was stopped before.
 
+    Augmentation has a generator of its own, seeded likewise: to turn it on does not change what dropout draws.
+
     `position` is asked once at the start of each iteration for the epoch and the first batch still to be made.
     """
 
@@ -66,8 +73,10 @@ class TrainingBatches:
         prepare: Callable[[Tensor], Tensor],
         seed: int,
         position: Callable[[], tuple[int, int]],
+        augment: Augmentation | None = None,
     ) -> None:
         self.split, self.batch_size, self.prepare, self.seed, self.position = split, batch_size, prepare, seed, position
+        self.augment = augment
 
     def __len__(self) -> int:
         return len(self.split.labels) // self.batch_size
@@ -76,10 +85,15 @@ class TrainingBatches:
         epoch, first = self.position()
         images, labels = self.split
         order = epoch_order(len(labels), self.seed, epoch).to(labels.device)
+        generator = torch.Generator(labels.device)
         for batch in range(first, len(self)):
             seed_generators(stream_seed(self.seed, epoch, batch), labels.device)
             chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            yield self.prepare(images[chosen]), labels[chosen]
+            batch_images = images[chosen]
+            if self.augment:
+                generator.manual_seed(stream_seed(self.seed, epoch, batch, 1))
+                batch_images = self.augment(batch_images, generator)
+            yield self.prepare(batch_images), labels[chosen]
 
 
 EVALUATION_BATCH = 128  # images; bounds the memory of an evaluation at every image size

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from . import IMAGE_SIZE, TEST_IMAGES, TRAIN_IMAGES, DataError, DatasetFacts, idx
+from .augmentation import Augmentation
 
 # The recorded order in which the training images are cut: the first `val_size` are validation, the rest is training.
 # It is the order of the SHA-256 digests of "refzoo 0" .. "refzoo 59999", so that no library's generator is needed to
@@ -26,12 +27,13 @@ class Images(NamedTuple):
 
 
 class Splits(NamedTuple):
-    """`val` is None when no image is set aside for it."""
+    """`val` is None when no image is set aside for it, `augment` where training images stay as they are."""
 
     facts: DatasetFacts
     train: Images
     val: Images | None
     test: Images
+    augment: Augmentation | None = None
 
 
 def read_splits(

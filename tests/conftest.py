@@ -30,7 +30,6 @@ def run_train(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: py
     def run(*overrides: str, folder: str = "run") -> Run:
         small = ("epochs=2", "data.train_size=600", "data.val_size=400", "batch_size=64", "trainer=cpu")
         monkeypatch.setattr(sys, "argv", ["train.py", *small, f"run_dir={tmp_path / folder}", *overrides])
-        monkeypatch.setattr(train, "statuses", [])
         torch.manual_seed(sum(map(len, overrides)))  # a run may not depend on the state it finds
         capfd.readouterr()
         status = train.main()

@@ -17,6 +17,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
 import data
+from data import AUGMENTATIONS
 from data import __main__ as sheets
 from data.augmentation import Augmentation, cutout, horizontal_flip, random_erasing, rotate_and_scale, shift
 from data.splits import Images, Splits
@@ -283,9 +284,10 @@ def draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., np.nd
     return draw
 
 
-def test_the_settings_of_the_picture_are_those_of_training() -> None:
+def test_every_augmentation_has_its_limit_and_is_shown() -> None:
     fields = {field.name: type(field.default) for field in dataclasses.fields(Augmentation) if field.name != "fill"}
-    assert {name: type(shown) for name, (shown, _) in sheets.SETTINGS.items()} == fields
+    assert {name: type(largest) for name, largest in AUGMENTATIONS.items()} == fields
+    assert sheets.TYPICAL.keys() == fields.keys()
 
 
 def test_the_picture_shows_what_its_words_say(draw: Callable[..., np.ndarray]) -> None:
@@ -307,7 +309,7 @@ def test_the_picture_shows_what_its_words_say(draw: Callable[..., np.ndarray]) -
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ("augmentation shfit=2", "there is no augmentation 'shfit', there are horizontal_flip, rotation"),
+        ("augmentation shfit=2", "there is no augmentation 'shfit', there are shift, horizontal_flip"),
         ("augmentation shift=2.5", "shift=2.5 is not valid, it should be a whole number from 0 to 28"),
         ("augmentation shift", "shift is not valid"),
         ("augmentation scale=nan", "scale=nan is not valid, it should be a number from 0 to 0.9"),

@@ -1,11 +1,16 @@
 """What the Lightning module measures and which parameters decay."""
 
+from functools import partial
+
+import numpy as np
+import pytest
 import torch
 from torch import nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from training.classification import Sums, parameter_groups
+from training.classification import Classification, Sums, parameter_groups
+from training.schedules import constant
 
 
 def test_sums_are_those_of_torchmetrics() -> None:
@@ -47,3 +52,23 @@ def test_weight_decay_leaves_biases_and_norms_alone() -> None:
         decays = name in ("0.weight", "3.weight")
         assert torch.equal(parameter, before[name] * (0.5 if decays else 1.0)), name
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(before)
+
+
+def test_the_loss_is_smoothed_cross_entropy_plus_the_weights_magnitudes() -> None:
+    linear = nn.Linear(4, 3)
+    network = nn.Sequential(nn.Flatten(), linear, nn.BatchNorm1d(3)).double()
+    optimizer, scheduler = partial(torch.optim.SGD, lr=0.1), constant
+    task = Classification(network, optimizer, scheduler, label_smoothing=0.2, l1=0.01)
+    images, labels = torch.randn(6, 1, 2, 2).double(), torch.tensor([0, 2, 1, 1, 0, 2])
+    loss = task.training_step((images, labels), 0)
+
+    logits = network(images).detach().numpy()
+    log_probabilities = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    targets = 0.8 * np.eye(3)[labels.numpy()] + 0.2 / 3
+    expected = -(targets * log_probabilities).sum(axis=1).mean() + 0.01 * linear.weight.abs().sum().item()
+    assert loss.item() == pytest.approx(expected, rel=1e-12)
+    assert task.train_sums.finish()["loss"].item() == pytest.approx(expected, rel=1e-12)
+
+    task.validation_step((images, labels), 0)
+    plain = -log_probabilities[range(6), labels].mean()
+    assert task.val_sums.finish()["loss"].item() == pytest.approx(plain, rel=1e-12)

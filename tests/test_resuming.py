@@ -66,7 +66,7 @@ def resume(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
         complete = train.command_line.complete
 
-        def as_typed(arguments: list[str], runs: Path) -> list[str]:  # without what run_train adds
+        def as_typed(arguments: list[str], runs: Path) -> Any:  # without what run_train adds
             return complete([*overrides, f"resume={tmp_path / folder}"], runs)
 
         with monkeypatch.context() as patch:
@@ -109,6 +109,8 @@ def test_a_finished_run_says_so(small: RunTrain, resume: RunTrain) -> None:
     again = resume()
     assert again.status == 0
     assert f"has finished its 3 epochs: test accuracy {whole.metrics['test']['accuracy']:.4f}" in again.output
+    refused = resume("-m")
+    assert (refused.status, "cannot be part of a sweep" in refused.errors) == (2, True)
     assert before == {file: file.read_bytes() for file in whole.folder.rglob("*") if file.is_file()}
 
 
@@ -148,8 +150,6 @@ def test_a_changed_setting_is_refused(small: RunTrain, resume: RunTrain, monkeyp
 def test_what_is_no_run_is_refused(run_train: RunTrain, tmp_path: Path) -> None:
     refused = run_train(f"resume={tmp_path}")
     assert (refused.status, "is not a run folder" in refused.errors) == (2, True)
-    refused = run_train("-m", f"resume={tmp_path}")
-    assert (refused.status, "cannot be part of a sweep" in refused.errors) == (2, True)
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(small: RunTrain, resume: RunTrain, monkeypatch) -> None:

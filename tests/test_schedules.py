@@ -3,19 +3,32 @@
 import pytest
 import torch
 from torch import nn
+from torch.optim import lr_scheduler
+from torch.optim.lr_scheduler import LRScheduler
 
 from training import schedules
 
+EPOCHS = 5
 
-def rates(scheduler: str, steps: int, **arguments: float) -> list[float]:
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.5)
-    schedule = getattr(schedules, scheduler)(optimizer, total_steps=steps, **arguments)
+
+def optimizer() -> torch.optim.SGD:
+    return torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.5)
+
+
+def walk(schedule: LRScheduler, steps: int) -> list[float]:
     found = []
     for _ in range(steps):
-        found.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
+        found.append(schedule.optimizer.param_groups[0]["lr"])
+        schedule.optimizer.step()
         schedule.step()
     return found
+
+
+def rates(scheduler: str, steps: int, **arguments: float) -> list[float]:
+    """Over a run of EPOCHS where the steps can be parted so, else of one."""
+    epochs = EPOCHS if steps % EPOCHS == 0 else 1
+    make = getattr(schedules, scheduler)
+    return walk(make(optimizer(), epochs=epochs, steps_per_epoch=steps // epochs, **arguments), steps)
 
 
 def test_constant() -> None:
@@ -24,8 +37,9 @@ def test_constant() -> None:
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 10, 429])
 @pytest.mark.parametrize("warm_up", [0.0, 0.1, 0.3, 1.0])
-def test_one_cycle_fits_into_the_run(steps: int, warm_up: float) -> None:
-    found = rates("one_cycle", steps, warm_up=warm_up)
+@pytest.mark.parametrize("scheduler", ["one_cycle", "cosine"])
+def test_a_schedule_fits_into_the_run(scheduler: str, steps: int, warm_up: float) -> None:
+    found = rates(scheduler, steps, warm_up=warm_up)
     assert len(found) == steps
     assert max(found) <= 0.5 + 1e-12
     assert min(found) > 0
@@ -44,11 +58,22 @@ def test_one_cycle_rises_to_the_rate_and_falls_to_nothing() -> None:
 
 @pytest.mark.parametrize("steps", [10, 430, 4290])
 def test_one_cycle_has_the_rates_of_torch(steps: int) -> None:
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.5)
-    reference = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.5, steps, pct_start=0.3, cycle_momentum=False)
-    expected = []
-    for _ in range(steps):
-        expected.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        reference.step()
-    assert rates("one_cycle", steps, warm_up=0.3) == pytest.approx(expected, rel=1e-6)
+    reference = lr_scheduler.OneCycleLR(optimizer(), 0.5, steps, pct_start=0.3, cycle_momentum=False)
+    assert rates("one_cycle", steps, warm_up=0.3) == pytest.approx(walk(reference, steps), rel=1e-6)
+
+
+@pytest.mark.parametrize("steps", [20, 430])
+def test_cosine_has_the_rates_of_torch(steps: int) -> None:
+    reference, rising = optimizer(), steps // 10
+    parts = [
+        lr_scheduler.LinearLR(reference, 1 / (rising + 1), total_iters=rising),
+        lr_scheduler.CosineAnnealingLR(reference, steps - rising),
+    ]
+    expected = walk(lr_scheduler.SequentialLR(reference, parts, milestones=[rising]), steps)
+    assert rates("cosine", steps, warm_up=0.1) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("every", [1, 2, 4])
+def test_step_has_the_rates_of_torch(every: int) -> None:
+    expected = walk(lr_scheduler.StepLR(optimizer(), 7 * every, gamma=0.3), 35)
+    assert rates("step", 35, every=every, factor=0.3) == pytest.approx(expected)

@@ -22,7 +22,7 @@ from .errors import Interrupted
 
 INDEX = "index.json"  # of a folder's checkpoints, the newest last: [{"file": ..., "sha256": ...}, ...]
 KEPT = 2  # the newest, and the one before it in case the newest is damaged
-BYTES_PER_PARAMETER = 12  # of a checkpoint, at most: the parameter and two averages of its gradient
+BYTES_PER_PARAMETER = 20  # of a checkpoint, at most: it, its average, its best, two averages of its gradient
 log = logging.getLogger("refzoo")
 
 

@@ -1,5 +1,6 @@
 """The one Lightning module: a network learns to classify."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -14,15 +15,21 @@ from torchmetrics import Metric
 
 from models import WeightsError
 
+from .averaging import MovingAverage
 from .errors import RunFailed
 
 
 class Classification(lightning.LightningModule):
-    """Trains `network`, images -> logits, with cross entropy; validates it with the same.
+    """Trains `network`, images -> logits, with cross entropy, its labels smoothed by `label_smoothing` (Szegedy et al.,
+    "Rethinking the Inception Architecture", 2016), plus `l1` times the sum of the weights' magnitudes; biases and norms
+    are left free of that. Validation measures plain cross entropy.
 
-    `optimizer(groups)` and `scheduler(optimizer, total_steps=n)` make what their names say. Loss and accuracy are
-    summed on the device and logged once an epoch as `train/loss`, `train/accuracy`, `val/loss`, `val/accuracy`; the
-    sums are part of the state, so that they outlive a stop.
+    `optimizer(groups)` and `scheduler(optimizer, epochs=..., steps_per_epoch=...)` make what their names say. With
+    `ema` what is validated, and the `result`, is not the network as trained but its average, which moves by 1 - `ema`
+    of the way at each step.
+
+    Loss and accuracy are summed on the device and logged once an epoch as `train/loss`, which is what was minimised,
+    `train/accuracy`, `val/loss`, `val/accuracy`; the sums are part of the state, so that they outlive a stop.
     """
 
     def __init__(
@@ -30,18 +37,27 @@ class Classification(lightning.LightningModule):
         network: nn.Module,
         optimizer: Callable[[list[dict[str, Any]]], Optimizer],
         scheduler: Callable[..., LRScheduler],
+        label_smoothing: float = 0.0,
+        l1: float = 0.0,
+        ema: float | None = None,
     ) -> None:
         super().__init__()
         self.network, self.optimizer, self.scheduler = network, optimizer, scheduler
+        self.label_smoothing, self.l1, self.ema = label_smoothing, l1, ema
+        self.average = copy.deepcopy(network).requires_grad_(False) if ema is not None else None
         self.train_sums, self.val_sums = Sums(), Sums()
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.network(images)
+    @property
+    def result(self) -> nn.Module:
+        """The network that is validated, tested and stored."""
+        return self.network if self.average is None else self.average
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
-        logits = self(images)
-        loss = functional.cross_entropy(logits, labels)
+        logits = self.network(images)
+        loss = functional.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        if self.l1:
+            loss = loss + self.l1 * sum(weight.abs().sum() for weight in split_parameters(self.network)[0])
         if loss.device.type == "cpu" and not torch.isfinite(
             loss
         ):  # on CUDA to look at every step would stall the device
@@ -58,7 +74,7 @@ class Classification(lightning.LightningModule):
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         images, labels = batch
-        logits = self(images)
+        logits = self.result(images)
         self.val_sums.update(logits, labels, functional.cross_entropy(logits, labels))
 
     def on_validation_epoch_end(self) -> None:
@@ -67,8 +83,20 @@ class Classification(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.optimizer(parameter_groups(self.network))
-        scheduler = self.scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
+        epochs = self.trainer.max_epochs
+        assert epochs is not None
+        steps_per_epoch = int(self.trainer.estimated_stepping_batches) // epochs
+        scheduler = self.scheduler(optimizer, epochs=epochs, steps_per_epoch=steps_per_epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        if self.average is not None and self.ema is not None:
+            self.moving_average = MovingAverage(self.average, self.network, self.ema)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        if self.average is not None:
+            self.moving_average.update(self.global_step)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         shapes = {key: tensor.shape for key, tensor in self.state_dict().items()}
@@ -89,13 +117,15 @@ def _not_finite(what: str) -> RunFailed:
     return RunFailed(f"{what}. Try a smaller optimizer.lr, gradient_clip=1, or scheduler=one_cycle, which warms up.")
 
 
-def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
-    """Weight decay pulls on weights; biases and norms, which have one dimension, are left free of it."""
+def split_parameters(network: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """The weights, and the biases and norms, which have one dimension: penalties on size leave these alone."""
     parameters = list(network.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1]},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    return [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
+
+
+def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
+    weights, others = split_parameters(network)
+    groups = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
 
 

@@ -1,30 +1,84 @@
-"""What Hydra says of a wrong command, in one line with the nearest valid name. Nothing here imports torch."""
+"""The command line: what it means in full, and what is wrong with it in one line. Nothing here imports torch."""
 
+import contextlib
 import re
+from datetime import datetime
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from models import did_you_mean
 
-from . import resuming
+from . import resuming, run_folder, sweep
 from .errors import SettingsError
 
 
-def complete(arguments: list[str], runs: Path) -> list[str]:
-    """The command line that Hydra is to see: with a run's own overrides where one is resumed."""
+class Command(NamedTuple):
+    """What Hydra is to see, and the folder of the sweep if it is one."""
+
+    arguments: list[str]
+    sweep: Path | None
+
+
+def complete(arguments: list[str], runs: Path) -> Command:
+    """The command line with the overrides of the run or the sweep that it resumes, and with a sweep's folder."""
     arguments = allow_network_arguments(arguments)
-    wanted = [argument.partition("=")[2] for argument in arguments if argument.lstrip("+").startswith("resume=")]
-    if not wanted or wanted[-1] in ("", "null"):
-        return arguments
-    if "-m" in arguments or "--multirun" in arguments:
-        raise SettingsError("resume goes on with one run, it cannot be part of a sweep. Leave -m out.")
-    folder = resuming.find(wanted[-1], runs)
-    given = [argument for argument in arguments if not argument.lstrip("+").startswith("resume=")]
-    quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
-    return [*resuming.merge_overrides(folder, given), f"resume='{quoted}'"]
+    is_sweep = not {"-m", "--multirun"}.isdisjoint(arguments)
+    resume, others = _take(arguments, "resume")
+    if resume:
+        folder = resuming.find(resume, runs)
+        merged = resuming.merge_overrides(folder, others)
+        if (folder / sweep.RECORD).is_file():
+            return _sweep(["-m", *merged], folder)
+        if is_sweep:
+            raise SettingsError("resume goes on with one run, it cannot be part of a sweep. Leave -m out.")
+        return Command([*merged, f"resume={_quote(folder)}"], None)
+    if not is_sweep:
+        return Command(arguments, None)
+    sweep_dir, _ = _take(arguments, "hydra.sweep.dir")
+    run_dir, others = _take(arguments, "run_dir")
+    if run_dir and not sweep_dir:
+        return _sweep(others, run_folder.require_empty(run_dir))
+    return _sweep(arguments, Path(sweep_dir) if sweep_dir else run_folder.make_new(runs, f"sweep_{now()}"))
+
+
+def _sweep(arguments: list[str], folder: Path) -> Command:
+    """With the keys that a job's name need not hold: those that every job has alike, and those that begin it."""
+    parser, fixed = OverridesParser.create(), ["model", "data", "seed"]
+    for argument in arguments:
+        with contextlib.suppress(HydraException):  # an option, or what Hydra itself will refuse
+            override = parser.parse_override(argument)
+            if not override.is_sweep_override():
+                fixed.append(override.key_or_group)
+    exclude = f"hydra.job.config.override_dirname.exclude_keys=[{','.join(dict.fromkeys(fixed))}]"
+    return Command([*arguments, f"hydra.sweep.dir={_quote(folder)}", exclude], folder)
+
+
+def _take(arguments: list[str], key: str) -> tuple[str, list[str]]:
+    """The last value that is given for `key`, and the arguments without it."""
+    values = [argument.partition("=")[2] for argument in arguments if argument.lstrip("+").startswith(f"{key}=")]
+    others = [argument for argument in arguments if not argument.lstrip("+").startswith(f"{key}=")]
+    value = values[-1].strip("'\"") if values else ""
+    return "" if value == "null" else value, others
+
+
+def _quote(path: Path) -> str:
+    escaped = str(path).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def job_name(config: Any, sets: str = "") -> str:
+    """As a folder is called; `sets` is what Hydra says of the overrides by which a sweep's jobs differ."""
+    name = f"{config.model.name}_{config.data.name}_seed{config.seed}"
+    return name + re.sub(r"[^\w.,=-]+", "", f"_{sets}" if sets else "")
+
+
+def now() -> str:
+    return f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
 
 
 def allow_network_arguments(arguments: list[str]) -> list[str]:

@@ -12,9 +12,8 @@ class DeviceBatches(lightning.LightningDataModule):
         self.splits, self.prepare, self.batch_size, self.seed = splits, prepare, batch_size, seed
 
     def train_dataloader(self) -> TrainingBatches:
-        return TrainingBatches(
-            self.splits.train.to(self._device), self.batch_size, self.prepare, self.seed, self._position
-        )
+        images = self.splits.train.to(self._device)
+        return TrainingBatches(images, self.batch_size, self.prepare, self.seed, self._position, self.splits.augment)
 
     def val_dataloader(self) -> EvaluationBatches | list:
         if self.splits.val is None:

@@ -2,8 +2,11 @@
 
 import errno
 import os
+import shlex
+import signal
 import sys
 import traceback
+from pathlib import Path
 
 from data import DataError
 from models import WeightsError
@@ -22,34 +25,49 @@ class RunFailed(Exception):
 
 
 class Interrupted(BaseException):
-    """Ctrl-C or SIGTERM stopped the run; `status` is what a shell expects then.
+    """Ctrl-C or SIGTERM stopped the run; `status` is what a shell expects then, `folder` what can be resumed.
 
     No Exception, as KeyboardInterrupt is none: a sweep that goes on past failed jobs ends with this one.
     """
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, status: int, folder: Path | None = None) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.folder = status, folder
+
+
+def interruption(error: BaseException, sweep: Path | None) -> Interrupted:
+    """The same for a whole sweep, which goes on as one, and for Python's own KeyboardInterrupt."""
+    if not isinstance(error, Interrupted):
+        error = Interrupted("stopped by SIGINT", 128 + signal.SIGINT)
+    return Interrupted(str(error), error.status, sweep if sweep and sweep.exists() else error.folder)
 
 
 STATUS = {RunFailed: 1, SettingsError: 2, DataError: 3, WeightsError: 4, MachineError: 5}
 MACHINE_ERRNO = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOMEM}
 
 
-def report(error: BaseException) -> int:
-    """Say on standard error, in one line, what is wrong; return the exit status. REFZOO_DEBUG=1 shows where."""
+def shown(path: Path) -> str:
+    """As a person at this terminal would write it."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def report(error: BaseException) -> tuple[int, str]:
+    """Say on standard error, in one line, what is wrong; return the exit status and the line. REFZOO_DEBUG=1 shows
+    where.
+    """
     if os.environ.get("REFZOO_DEBUG") == "1":
         traceback.print_exception(error)
     status, message = _explain(error)
-    sys.stderr.write(f"refzoo: {' '.join(message.split())}\n")
-    return status
+    message = " ".join(message.split())
+    sys.stderr.write(f"refzoo: {message}\n")
+    return status, message
 
 
 def _explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, Interrupted):
-        return error.status, str(error)
-    if isinstance(error, KeyboardInterrupt):
-        return 130, "interrupted."
+        resume = shlex.quote(f"resume={shown(error.folder)}") if error.folder else ""
+        return error.status, f"{error}. Go on with: uv run train.py {resume}" if resume else f"{error}."
     if type(error) in STATUS:
         return STATUS[type(error)], str(error)
     if isinstance(error, OSError) and error.errno in MACHINE_ERRNO:

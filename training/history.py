@@ -128,6 +128,7 @@ class History(Callback):
             "train": last and {"loss": last["train_loss"], "accuracy": last["train_accuracy"], "images": self.images},
             "val": None,
             "test": None,
+            "epoch": None,  # whose network was tested and stored
             "weights_sha256": None,
             **self.results,
         }

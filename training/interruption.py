@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM: the batch in hand is finished, then the run ends; a second one ends it at once."""
 
 import signal
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -15,8 +16,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Interruption(Callback):
     """While this context is open a signal raises Interrupted: between two batches of training, elsewhere at once."""
 
-    def __init__(self, what_next: str) -> None:
-        self.what_next = what_next
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.received: int | None = None
         self.training = False
 
@@ -52,6 +53,5 @@ class Interruption(Callback):
 
     def _stop_if_asked(self, where: str) -> None:
         if self.received is not None:
-            raise Interrupted(
-                f"stopped by {signal.Signals(self.received).name}{where}. {self.what_next}", 128 + self.received
-            )
+            name = signal.Signals(self.received).name
+            raise Interrupted(f"stopped by {name}{where}", 128 + self.received, self.folder)

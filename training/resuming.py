@@ -8,28 +8,41 @@ import yaml
 
 from models import WeightsError
 
-from .errors import SettingsError
+from . import sweep
+from .errors import SettingsError, shown
 
 FREE = ("run_dir", "resume", "logger", "checkpoint")  # what may differ from the recorded configuration
 OPEN_ENDED = ("constant", "step")  # schedules whose rates do not depend on the number of epochs
 
 
 def find(wanted: str, runs: Path) -> Path:
-    """The run folder that `resume=` names; `last` is the one that was written to last."""
-    folder = Path(wanted.strip("'\"")).expanduser().absolute()
+    """The folder of a run or a sweep that `resume=` names; `last` is the one that was written to last."""
+    folder = Path(wanted).expanduser().absolute()
     if wanted == "last":
         written = [file for name in ("config.yaml", "metrics.json") for file in runs.glob(f"**/{name}")]
         if not written:
             raise SettingsError(f"there is no run in {runs} to resume.")
         folder = max(written, key=lambda file: file.stat().st_mtime).parent
-    if not (folder / "config.yaml").is_file() or not (folder / ".hydra" / "overrides.yaml").is_file():
+        if (folder.parent / sweep.RECORD).is_file():
+            folder = folder.parent
+    if not is_run(folder) and not (folder / sweep.RECORD).is_file():
         raise SettingsError(f"resume={wanted} is not a run folder: there is no config.yaml with its .hydra/ in it.")
     return folder
 
 
+def is_run(folder: Path) -> bool:
+    return (folder / "config.yaml").is_file() and (folder / ".hydra" / "overrides.yaml").is_file()
+
+
 def merge_overrides(folder: Path, given: list[str]) -> list[str]:
-    """The overrides that the run was started with, then those given now, which take the place of the same key."""
-    recorded = _read(folder / ".hydra" / "overrides.yaml", list)
+    """The overrides that the run or sweep was started with, then those given now, in the place of the same key."""
+    if (folder / sweep.RECORD).is_file():
+        try:
+            recorded = list(_read(folder / sweep.RECORD, dict)["hydra"]["overrides"]["task"])
+        except (KeyError, TypeError):
+            raise _damaged(folder / sweep.RECORD) from None
+    else:
+        recorded = _read(folder / ".hydra" / "overrides.yaml", list)
     keys = {_key(override) for override in given}
     return [override for override in recorded if _key(override) not in keys | {"run_dir", "resume"}] + given
 
@@ -60,7 +73,7 @@ def finished(folder: Path, epochs: int) -> str | None:
         return None
     if metrics.get("status") != "finished" or metrics.get("epochs") != epochs:
         return None
-    return f"{folder} has finished its {epochs} epochs: test accuracy {metrics['test']['accuracy']:.4f}."
+    return f"{shown(folder)} has finished its {epochs} epochs: test accuracy {metrics['test']['accuracy']:.4f}."
 
 
 def _read(file: Path, kind: type) -> Any:
@@ -69,8 +82,12 @@ def _read(file: Path, kind: type) -> Any:
     except (OSError, ValueError, yaml.YAMLError):
         content = None
     if not isinstance(content, kind):
-        raise WeightsError(f"{file} is damaged, this run cannot go on. Start it anew.")
+        raise _damaged(file)
     return content
+
+
+def _damaged(file: Path) -> WeightsError:
+    return WeightsError(f"{file} is damaged, this run cannot go on. Start it anew.")
 
 
 def _key(override: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from . import atomic
-from .errors import MachineError, SettingsError
+from .errors import MachineError, SettingsError, shown
 
 
 class RunFolder:
@@ -29,14 +29,11 @@ class RunFolder:
 
         Raises SettingsError if `run_dir` already holds something, MachineError if it cannot be written or is too small.
         """
-        wanted = Path(run_dir).expanduser().absolute() if run_dir else runs
+        wanted = require_empty(run_dir) if run_dir else runs
         try:
-            if wanted.exists() and run_dir and any(wanted.iterdir()):
-                next_step = f", or go on with resume={run_dir}" if (wanted / "config.yaml").exists() else ""
-                raise SettingsError(f"run_dir={run_dir} already holds files. Name another folder{next_step}.")
             _require_space(wanted, size)
             if run_dir is None:
-                return cls(_make_new(runs, name))
+                return cls(make_new(runs, name))
             wanted.mkdir(parents=True, exist_ok=True)
             return cls(wanted)
         except OSError as error:
@@ -52,9 +49,20 @@ class RunFolder:
         atomic.write(self.path / name, content.encode() if isinstance(content, str) else content)
 
     def __str__(self) -> str:
-        """As a person at this terminal would write it."""
-        here = Path.cwd()
-        return str(self.path.relative_to(here) if self.path.is_relative_to(here) else self.path)
+        return shown(self.path)
+
+
+def require_empty(run_dir: str) -> Path:
+    """The folder that is meant. Raises SettingsError if it holds more than what a run leaves that died as it began."""
+    wanted = Path(run_dir).expanduser().absolute()
+    try:
+        held = {file.name for file in wanted.iterdir()} if wanted.exists() else set()
+    except OSError as error:
+        raise MachineError(f"{wanted} cannot be written ({error.strerror}). Choose a run_dir.") from None
+    if held - {".lock", "train.log"}:
+        next_step = f", or go on with resume={run_dir}" if "config.yaml" in held or "multirun.yaml" in held else ""
+        raise SettingsError(f"run_dir={run_dir} already holds files. Name another folder{next_step}.")
+    return wanted
 
 
 def _require_space(path: Path, size: int) -> None:
@@ -65,7 +73,8 @@ def _require_space(path: Path, size: int) -> None:
         )
 
 
-def _make_new(runs: Path, name: str) -> Path:
+def make_new(runs: Path, name: str) -> Path:
+    """`runs`/`name`, with `-2` behind it if that is taken."""
     runs.mkdir(parents=True, exist_ok=True)
     for attempt in count(1):
         path = runs / (name if attempt == 1 else f"{name}-{attempt}")

@@ -29,6 +29,13 @@ class Factory(Section):
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+limits = {key: (type(largest), Field(ge=0, le=largest)) for key, largest in data.AUGMENTATIONS.items()}
+Augment = create_model("Augment", __base__=Section, **limits)  # type: ignore[call-overload]
+
+
 class Data(Section):
     target: Literal["data.load"] = Field(alias="_target_")
     name: str
@@ -37,6 +44,15 @@ class Data(Section):
     train_size: int | None = Field(ge=1)
     val_size: int = Field(ge=0, lt=data.TRAIN_IMAGES)
     test_size: int | None = Field(ge=1, le=data.TEST_IMAGES)
+    augment: Augment  # type: ignore[valid-type]
+
+
+class Loss(Section):
+    label_smoothing: float = Field(ge=0, lt=1)
+    l1: float = Field(ge=0)
+
+
+Decay = Annotated[float, Field(ge=0, lt=1)]  # the share that stays
 
 
 class Optimizer(Factory):
@@ -44,14 +60,18 @@ class Optimizer(Factory):
     lr: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
     eps: float = Field(default=0, ge=0)
-    momentum: float = Field(default=0, ge=0, lt=1)
-    betas: list[Annotated[float, Field(ge=0, lt=1)]] = Field(default=[0, 0], min_length=2, max_length=2)
+    momentum: Decay = 0
+    alpha: Decay = 0
+    rho: Decay = 0
+    betas: list[Decay] = Field(default=[0, 0], min_length=2, max_length=2)
 
 
 class Scheduler(Section):
     target: str = Field(alias="_target_", pattern=r"^training\.schedules\.\w+$")
     partial: Literal[True] = Field(alias="_partial_")
-    warm_up: float = Field(default=0, ge=0, le=1)
+    warm_up: Share = 0
+    every: int = Field(default=1, ge=1)
+    factor: float = Field(default=1, gt=0, le=1)
 
 
 class Trainer(Section):
@@ -74,12 +94,15 @@ class Settings(Section):
     batch_size: int = Field(ge=1)
     image_size: int = Field(ge=1)
     gradient_clip: float | None = Field(gt=0)
+    ema: Decay | None
+    select: Literal["last", "best"]
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     run_dir: str | None = Field(min_length=1)
     resume: str | None
     checkpoint: Checkpoint
     model: dict[str, Any]
     data: Data
+    loss: Loss
     optimizer: Optimizer
     scheduler: Scheduler
     trainer: Trainer
@@ -97,6 +120,13 @@ def check(configuration: Any) -> dict[str, Any]:
     settings = _validate(Settings, configuration)
     if settings.precision == "16-mixed" and settings.gradient_clip is not None:
         raise SettingsError("gradient_clip does not go with precision=16-mixed and fused optimizers. Take bf16-mixed.")
+    if settings.select == "best" and not settings.data.val_size:
+        raise SettingsError("select=best looks at validation, and data.val_size=0 leaves none. Take select=last.")
+    if settings.scheduler.every > (reached := max(settings.epochs - 1, 1)):
+        raise SettingsError(
+            f"scheduler.every={settings.scheduler.every} is not reached before the end of epochs={settings.epochs}. "
+            f"Make it at most {reached}, or take scheduler=constant."
+        )
     if settings.data.name not in data.DATASETS:
         raise SettingsError(
             f"there is no data set {settings.data.name!r}{did_you_mean(settings.data.name, data.DATASETS)}"

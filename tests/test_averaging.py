@@ -1,0 +1,66 @@
+"""With `ema` what is validated, tested and stored are averaged weights; training goes on as if there were none."""
+
+import csv
+from collections.abc import Callable
+
+import pytest
+import torch
+from conftest import Run
+
+import models
+from training.classification import Classification
+
+RunTrain = Callable[..., Run]
+NETWORK = ("model=densenet", "model.growth_rate=4", "model.layers_per_block=[1,1,1,1]", "scheduler=constant")
+SMALL = ("data.train_size=320", "data.val_size=100", "data.test_size=100")
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, torch.Tensor]]:
+    """What the trained network is before the first step and after each."""
+    states: list[dict[str, torch.Tensor]] = []
+    step, start = Classification.optimizer_step, Classification.on_train_start
+
+    def keep(task: Classification) -> None:
+        states.append({key: value.clone() for key, value in task.network.state_dict().items()})
+
+    def on_train_start(self: Classification) -> None:
+        start(self)
+        keep(self)
+
+    def optimizer_step(self: Classification, *args: object, **kwargs: object) -> None:
+        step(self, *args, **kwargs)
+        keep(self)
+
+    monkeypatch.setattr(Classification, "on_train_start", on_train_start)
+    monkeypatch.setattr(Classification, "optimizer_step", optimizer_step)
+    return states
+
+
+def test_what_is_stored_is_the_average(run_train: RunTrain, trained: list[dict[str, torch.Tensor]]) -> None:
+    run = run_train(*NETWORK, *SMALL, "ema=0.8")
+    assert run.status == 0, run.errors
+    expected = {key: value.double() for key, value in trained[0].items()}
+    for step, state in enumerate(trained[1:]):
+        decay = min(0.8, (1 + step) / (10 + step))
+        for key, value in state.items():
+            expected[key] = value.double() if "batches" in key else decay * expected[key] + (1 - decay) * value.double()
+    stored = models.load(run.folder).state_dict()
+    for key, value in expected.items():
+        torch.testing.assert_close(stored[key].double(), value, rtol=1e-5, atol=1e-6)
+    furthest = max((stored[key] - trained[-1][key]).abs().max().item() for key in expected if "weight" in key)
+    assert furthest > 1e-3  # so that the network as trained would have been seen
+
+    with (run.folder / "metrics.csv").open() as file:
+        last = list(csv.DictReader(file))[-1]
+    assert float(last["val_loss"]) == pytest.approx(run.metrics["val"]["loss"], rel=1e-4)
+    assert float(last["val_accuracy"]) == pytest.approx(run.metrics["val"]["accuracy"], abs=1e-6)
+
+
+def test_training_does_not_notice(run_train: RunTrain, trained: list[dict[str, torch.Tensor]]) -> None:
+    plain = run_train(*NETWORK, *SMALL, folder="plain")
+    without = trained[-1]
+    averaged = run_train(*NETWORK, *SMALL, "ema=0.99", folder="averaged")
+    assert all(torch.equal(trained[-1][key], value) for key, value in without.items())
+    assert averaged.metrics["train"] == plain.metrics["train"]
+    assert averaged.metrics["val"] != plain.metrics["val"]

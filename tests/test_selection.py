@@ -1,0 +1,38 @@
+"""`select=best` ends with the network of the epoch that validation liked best."""
+
+import csv
+from collections.abc import Callable
+
+import pytest
+import torch
+from conftest import Run
+
+import models
+
+RunTrain = Callable[..., Run]
+# a rate so large that the accuracy goes up and down
+RESTLESS = ("model=mlp", "optimizer=sgd", "optimizer.lr=0.7", "scheduler=constant", "epochs=8", "data.test_size=500")
+
+
+@pytest.mark.parametrize("average", [(), ("ema=0.3",)])
+def test_the_best_epoch_is_tested_and_stored(run_train: RunTrain, average: tuple[str, ...]) -> None:
+    best = run_train(*RESTLESS, *average, "select=best", folder="best")
+    assert best.status == 0, best.errors
+    with (best.folder / "metrics.csv").open() as file:
+        accuracies = [float(row["val_accuracy"]) for row in csv.DictReader(file)]
+    epoch = accuracies.index(max(accuracies)) + 1
+    assert 1 < epoch < 8, accuracies  # neither is it found by taking the first or the last
+    assert best.metrics["epoch"] == epoch
+    assert f"the best was epoch {epoch} -> " in best.output
+    assert best.metrics["val"]["accuracy"] == pytest.approx(max(accuracies), abs=1e-6)
+
+    stopped_there = run_train(*RESTLESS, *average, f"epochs={epoch}", folder="there")
+    assert stopped_there.metrics["epoch"] == epoch
+    assert stopped_there.metrics["test"] == best.metrics["test"]
+    networks = [models.load(run.folder).state_dict() for run in (best, stopped_there)]
+    assert all(torch.equal(networks[0][key], networks[1][key]) for key in networks[0])
+
+
+def test_the_best_needs_validation(run_train: RunTrain) -> None:
+    refused = run_train("select=best", "data.val_size=0")
+    assert (refused.status, "data.val_size=0 leaves none" in refused.errors) == (2, True)
