@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
@@ -15,6 +16,8 @@ from models import did_you_mean
 
 from . import resuming, run_folder, sweep
 from .errors import SettingsError
+
+SWEEP = ("-m", "--multirun")  # Hydra wants it before all overrides
 
 
 class Command(NamedTuple):
@@ -26,14 +29,17 @@ class Command(NamedTuple):
 
 def complete(arguments: list[str], runs: Path) -> Command:
     """The command line with the overrides of the run or the sweep that it resumes, and with a sweep's folder."""
-    arguments = allow_network_arguments(arguments)
-    is_sweep = not {"-m", "--multirun"}.isdisjoint(arguments)
+    _, unknown = get_args_parser().parse_known_args(arguments)
+    if wrong := [argument for argument in unknown if argument.startswith("-") and argument not in SWEEP]:
+        raise SettingsError(f"there is no option {wrong[0]}. Write key=value, such as epochs=3; --help shows all keys.")
+    is_sweep = any(argument in SWEEP for argument in arguments)
+    arguments = allow_network_arguments([argument for argument in arguments if argument not in SWEEP])
     resume, others = _take(arguments, "resume")
     if resume:
         folder = resuming.find(resume, runs)
         merged = resuming.merge_overrides(folder, others)
         if (folder / sweep.RECORD).is_file():
-            return _sweep(["-m", *merged], folder)
+            return _sweep(merged, folder)
         if is_sweep:
             raise SettingsError("resume goes on with one run, it cannot be part of a sweep. Leave -m out.")
         return Command([*merged, f"resume={_quote(folder)}"], None)
@@ -55,7 +61,7 @@ def _sweep(arguments: list[str], folder: Path) -> Command:
             if not override.is_sweep_override():
                 fixed.append(override.key_or_group)
     exclude = f"hydra.job.config.override_dirname.exclude_keys=[{','.join(dict.fromkeys(fixed))}]"
-    return Command([*arguments, f"hydra.sweep.dir={_quote(folder)}", exclude], folder)
+    return Command(["-m", *arguments, f"hydra.sweep.dir={_quote(folder)}", exclude], folder)
 
 
 def _take(arguments: list[str], key: str) -> tuple[str, list[str]]:

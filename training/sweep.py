@@ -57,7 +57,7 @@ def finish(folder: Path, outcomes: list[Outcome]) -> None:
     atomic.write(folder / "sweep.json", (json.dumps(content, indent=2) + "\n").encode())
     print_table(folder, rows, list(jobs[0].settings))
     if failed := [f"{outcome.job} ({outcome.message})" for outcome in outcomes if outcome.status]:
-        print(f"{len(failed)} of {len(outcomes)} jobs failed: {'; '.join(failed)}", file=sys.stderr)
+        sys.stderr.write(f"refzoo: {len(failed)} of {len(outcomes)} jobs failed: {'; '.join(failed)}\n")
 
 
 def read_jobs(folder: Path) -> list[Job]:

@@ -1,0 +1,143 @@
+"""A sweep goes on past what fails, ends with one table of what was measured, and is resumed as a whole."""
+
+import csv
+import gc
+import json
+import os
+import signal
+import sys
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Run
+
+import train
+from training.classification import Classification
+from training.interruption import Interruption
+
+RunTrain = Callable[..., Run]
+JOBS = ("model=softmax_regression", "data.test_size=300", "epochs=1")
+
+
+def metrics(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def resume(value: Path | str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    monkeypatch.setattr(sys, "argv", ["train.py", f"resume={value}"])
+    capfd.readouterr()
+    status = train.main()
+    output, errors = capfd.readouterr()
+    return Run(status, output, errors, Path(value))
+
+
+def test_the_table_is_of_what_was_measured(run_train: RunTrain) -> None:
+    run = run_train("-m", *JOBS, "optimizer.lr=1e-4,1e-2", "seed=1,2,3")
+    assert run.status == 0, run.errors
+    name = "softmax_regression_mnist_seed{}_optimizer.lr={}"
+    with (run.folder / "sweep.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["optimizer.lr"] for row in rows] == ["0.01", "0.0001"]  # the better by validation first
+    content = json.loads((run.folder / "sweep.json").read_text())
+    assert len(content["jobs"]) == 6
+    assert content["failed"] == []
+    for row, as_json in zip(rows, content["rows"], strict=True):
+        measured = [metrics(run.folder / name.format(seed, row["optimizer.lr"])) for seed in (1, 2, 3)]
+        assert [each["seed"] for each in measured] == [1, 2, 3]
+        assert row["runs"] == "3"
+        for split in ("val", "test"):
+            accuracies = np.array([each[split]["accuracy"] for each in measured])
+            assert float(row[f"{split}_accuracy_mean"]) == pytest.approx(accuracies.mean(), abs=1e-6)
+            assert float(row[f"{split}_accuracy_sd"]) == pytest.approx(accuracies.std(ddof=1), abs=1e-6)
+            shown = f"{100 * accuracies.mean():.2f} ± {100 * accuracies.std(ddof=1):.2f}"
+            assert any(line.startswith(row["optimizer.lr"]) and shown in line for line in run.output.splitlines())
+        assert {key: str(value) for key, value in as_json.items()} == row
+
+
+def test_it_goes_on_past_a_job_that_fails(run_train: RunTrain) -> None:
+    run = run_train("-m", *JOBS, "optimizer=sgd", "scheduler=constant", "optimizer.lr=-1,1e38,0.1")
+    assert run.status == 2  # of 2, 1 and 0
+    assert metrics(run.folder / "softmax_regression_mnist_seed1_optimizer.lr=0.1")["status"] == "finished"
+    assert metrics(run.folder / "softmax_regression_mnist_seed1_optimizer.lr=1e38")["status"] == "failed"
+    last = run.errors.splitlines()[-1]
+    assert last.startswith(
+        "refzoo: 2 of 3 jobs failed: softmax_regression_mnist_seed1_optimizer.lr=-1 (optimizer.lr=-1 is"
+    )
+    content = json.loads((run.folder / "sweep.json").read_text())
+    assert [each["status"] for each in content["failed"]] == [2, 1]
+    counts = [(row["optimizer.lr"], row["runs"], row["unfinished"]) for row in content["rows"]]
+    assert counts == [("0.1", 1, 0), ("1e+38", 0, 1)]
+
+
+def test_a_stopped_sweep_goes_on_with_what_is_missing(run_train: RunTrain, monkeypatch, capfd) -> None:
+    sweep = ("-m", *JOBS, "epochs=2", "seed=1,2,3")
+    whole = run_train(*sweep, folder="whole")
+
+    def on_train_batch_start(self: Interruption, trainer: Any, *_: Any) -> None:
+        if self.folder.name.endswith("seed2") and trainer.global_step == 12:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Interruption, "on_train_batch_start", on_train_batch_start)
+        stopped = run_train(*sweep)
+    assert stopped.status == 130
+    assert stopped.errors.splitlines()[-1].endswith(f"Go on with: uv run train.py resume={stopped.folder}")
+    jobs = [stopped.folder / f"softmax_regression_mnist_seed{seed}" for seed in (1, 2, 3)]
+    assert [metrics(job)["status"] for job in jobs[:2]] == ["finished", "interrupted"]
+    assert not jobs[2].exists()
+    before = {file: file.read_bytes() for file in jobs[0].rglob("*") if file.is_file()}
+
+    resumed = resume(stopped.folder, monkeypatch, capfd)
+    assert resumed.status == 0, resumed.errors
+    assert before == {file: file.read_bytes() for file in jobs[0].rglob("*") if file.is_file()}
+    assert [metrics(job)["weights_sha256"] for job in jobs] == [
+        metrics(whole.folder / job.name)["weights_sha256"] for job in jobs
+    ]
+    assert "seed1 has finished its 2 epochs" in resumed.output
+    assert len(json.loads((stopped.folder / "sweep.json").read_text())["jobs"]) == 3
+
+    refused = run_train(*sweep)
+    assert (refused.status, f"go on with resume={stopped.folder}" in refused.errors) == (2, True)
+
+
+@pytest.mark.parametrize("wrong", ["model=mlp,lente", "optimizer.lr=", "epoch=1,2", "epochs=0,-1", "seed=1,[2"])
+def test_a_wrong_sweep_leaves_nothing(run_train: RunTrain, wrong: str) -> None:
+    refused = run_train("-m", wrong)
+    assert refused.status == 2
+    assert all(line.startswith("refzoo: ") for line in refused.errors.splitlines())
+    assert not refused.folder.exists()
+
+
+def test_the_last_run_of_a_sweep_stands_for_the_sweep(tmp_path: Path) -> None:
+    from training.resuming import find
+
+    for job in ("sweep_1/a", "sweep_1/b", "alone"):
+        (tmp_path / job / ".hydra").mkdir(parents=True)
+        (tmp_path / job / "config.yaml").touch()
+        (tmp_path / job / ".hydra/overrides.yaml").touch()
+    (tmp_path / "sweep_1/multirun.yaml").touch()
+    os.utime(tmp_path / "alone/config.yaml", (1, 1))
+    assert find("last", tmp_path) == tmp_path / "sweep_1"
+    assert find(str(tmp_path / "sweep_1/a"), tmp_path) == tmp_path / "sweep_1/a"
+    os.utime(tmp_path / "alone/config.yaml", (2e9, 2e9))
+    assert find("last", tmp_path) == tmp_path / "alone"
+
+
+def test_a_finished_job_is_let_go(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks: list[weakref.ref[Classification]] = []
+    start = Classification.on_train_start
+
+    def on_train_start(self: Classification) -> None:
+        assert [task() for task in tasks] == [None] * len(tasks)  # while the next one runs already
+        tasks.append(weakref.ref(self))
+        start(self)
+
+    monkeypatch.setattr(Classification, "on_train_start", on_train_start)
+    assert run_train("-m", *JOBS, "seed=1,2,3", "ema=0.9", "select=best").status == 0
+    assert len(tasks) == 3
+    gc.collect()
+    assert tasks[-1]() is None
