@@ -77,7 +77,8 @@ def job(config: DictConfig) -> None:
     except Exception as error:
         status, message = answer(error)
     outcomes.append(sweep.Outcome(name, status, message))
-    gc.collect()  # a trainer and its parts hold each other; the next job of a sweep may need their memory
+    if hydra_config.mode == RunMode.MULTIRUN:
+        gc.collect()  # a trainer and its parts hold each other; the next job may need their memory
 
 
 def answer(error: BaseException) -> tuple[int, str]:

@@ -1,5 +1,6 @@
 """Runs of train.py inside the test's own process: importing Lightning anew would cost each of them ten seconds."""
 
+import functools
 import json
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 import train
+from data import idx
 
 
 class Run(NamedTuple):
@@ -23,6 +25,9 @@ class Run(NamedTuple):
         return json.loads((self.folder / "metrics.json").read_text())
 
 
+read_once = functools.cache(idx.read)  # to unpack and hash the archives takes longer than most of these runs
+
+
 @pytest.fixture
 def run_train(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
     """`train.py` with these overrides, on 600 training images for two epochs unless they say otherwise."""
@@ -30,6 +35,7 @@ def run_train(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: py
     def run(*overrides: str, folder: str = "run") -> Run:
         small = ("epochs=2", "data.train_size=600", "data.val_size=400", "batch_size=64", "trainer=cpu")
         monkeypatch.setattr(sys, "argv", ["train.py", *small, f"run_dir={tmp_path / folder}", *overrides])
+        monkeypatch.setattr(idx, "read", read_once)
         torch.manual_seed(sum(map(len, overrides)))  # a run may not depend on the state it finds
         capfd.readouterr()
         status = train.main()

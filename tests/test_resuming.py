@@ -27,9 +27,23 @@ STEPS = 3 * 6  # three epochs of 6 batches of 64 images
 
 NETWORKS = {
     "lenet": ["model=lenet", "model.activation=relu"],
-    "batch norm": ["model=densenet", "model.growth_rate=4", "model.layers_per_block=[1,1,1,1]"],
+    "batch norm": [
+        *("model=densenet", "model.growth_rate=4", "model.layers_per_block=[1,1,1,1]"),
+        *("data.train_size=100", "batch_size=16"),
+    ],
     "dropout": ["model=mlp", "model.dropout=0.5"],
     "gru": ["model=gru", "model.hidden_size=16"],
+    "all options": [
+        *("model=mlp", "model.dropout=0.5", "optimizer=nesterov", "scheduler=cosine", "gradient_clip=1", "ema=0.9"),
+        *(
+            "select=best",
+            "loss.label_smoothing=0.1",
+            "loss.l1=1e-5",
+            "data.augment.shift=2",
+            "data.augment.rotation=10",
+        ),
+        *("data.augment.horizontal_flip=0.5", "data.augment.erasing=0.5", "data.augment.cutout=6"),
+    ],
 }
 
 
@@ -53,7 +67,7 @@ def stop_behind(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def small(run_train: RunTrain) -> RunTrain:
     def run(*overrides: str, folder: str = "run") -> Run:
-        sizes = ("data.train_size=400", "data.val_size=200", "data.test_size=500")
+        sizes = ("data.train_size=400", "data.val_size=100", "data.test_size=100")
         return run_train(*sizes, "epochs=3", *overrides, folder=folder)
 
     return run
@@ -80,7 +94,7 @@ def resume(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 def test_a_stop_changes_nothing(network: str, small: RunTrain, resume: RunTrain, monkeypatch) -> None:
     whole = small(*NETWORKS[network], folder="whole")
     assert whole.status == 0, whole.errors
-    steps = range(1, STEPS + 1) if network == "dropout" else [2, 6, 7, 18]
+    steps = range(1, STEPS + 1) if network == "all options" else [2, 6, 7, 18]
     for step in steps:
         with monkeypatch.context() as patch:
             stop_behind(step, patch)
@@ -114,8 +128,19 @@ def test_a_finished_run_says_so(small: RunTrain, resume: RunTrain) -> None:
     assert before == {file: file.read_bytes() for file in whole.folder.rglob("*") if file.is_file()}
 
 
-def test_more_epochs_under_a_constant_schedule(small: RunTrain, resume: RunTrain) -> None:
-    constant = ("model=softmax_regression", "scheduler=constant")
+@pytest.mark.parametrize("optimizer", ["momentum", "adagrad", "rmsprop", "adadelta", "adam"])
+def test_every_optimizers_state_survives(optimizer: str, small: RunTrain, resume: RunTrain, monkeypatch) -> None:
+    settings = ("model=softmax_regression", f"optimizer={optimizer}", "epochs=2")
+    whole = small(*settings, folder="whole")
+    with monkeypatch.context() as patch:
+        stop_behind(8, patch)
+        assert small(*settings).status == 130
+    assert outcome(resume()) == outcome(whole)
+
+
+@pytest.mark.parametrize("schedule", [("constant",), ("step", "scheduler.every=2")])
+def test_more_epochs_under_an_open_schedule(schedule: tuple[str, ...], small: RunTrain, resume: RunTrain) -> None:
+    constant = ("model=softmax_regression", f"scheduler={schedule[0]}", *schedule[1:])
     longer = small(*constant, "epochs=5", folder="longer")
     small(*constant)
     more = resume("epochs=5")
@@ -184,6 +209,24 @@ def test_only_damaged_checkpoints_end_with_status_4(small: RunTrain, resume: Run
     (run.folder / "checkpoints/index.json").write_text("[{]")
     refused = resume()
     assert (refused.status, "index.json is damaged" in refused.errors) == (4, True)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "emptied", "flipped", "over-long", "swapped", "missing"])
+def test_whatever_happened_to_the_newest_the_one_before_is_found(tmp_path: Path, damage: str) -> None:
+    files = [tmp_path / f"step_{step}.ckpt" for step in (1, 2)]
+    for number, file in enumerate(files):
+        checkpoints.CheckpointFiles().save_checkpoint({"weights": torch.full((100,), number)}, file)
+    assert checkpoints.newest(tmp_path) == files[1]
+    content = files[1].read_bytes()
+    other = bytearray(content)
+    other[-200] ^= 4
+    damaged = {"truncated": content[:-1], "emptied": b"", "flipped": bytes(other), "over-long": content + b"\0"}
+    if damage == "missing":
+        files[1].unlink()
+    else:
+        files[1].write_bytes(damaged.get(damage, files[0].read_bytes()))
+    assert checkpoints.newest(tmp_path) == files[0]
+    assert checkpoints.CheckpointFiles().load_checkpoint(files[0])["weights"].sum() == 0
 
 
 def test_a_checkpoint_never_runs_anything(tmp_path: Path) -> None:

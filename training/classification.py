@@ -18,6 +18,8 @@ from models import WeightsError
 from .averaging import MovingAverage
 from .errors import RunFailed
 
+LOOKED_AT = 50  # batches: on CUDA a look at the loss waits for it, so that not every one is looked at
+
 
 class Classification(lightning.LightningModule):
     """Trains `network`, images -> logits, with cross entropy, its labels smoothed by `label_smoothing` (Szegedy et al.,
@@ -58,11 +60,9 @@ class Classification(lightning.LightningModule):
         loss = functional.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         if self.l1:
             loss = loss + self.l1 * sum(weight.abs().sum() for weight in split_parameters(self.network)[0])
-        if loss.device.type == "cpu" and not torch.isfinite(
-            loss
-        ):  # on CUDA to look at every step would stall the device
-            raise _not_finite(f"the loss became {loss.item()} in epoch {self.current_epoch + 1}, batch {batch_idx + 1}")
         self.train_sums.update(logits.detach(), labels, loss.detach())
+        if loss.device.type == "cpu" or batch_idx % LOOKED_AT == 0:
+            self.check_finite(f", batch {batch_idx + 1}")
         return loss
 
     def finish_train_epoch(self) -> dict[str, Tensor]:
@@ -107,14 +107,13 @@ class Classification(lightning.LightningModule):
                 "Start a new run."
             )
 
-    def check_finite(self) -> None:
+    def check_finite(self, where: str = "") -> None:
         """Raises RunFailed if a loss of this epoch was not finite."""
         if not torch.isfinite(self.train_sums.loss):
-            raise _not_finite(f"the loss became {self.train_sums.loss.item()} in epoch {self.current_epoch + 1}")
-
-
-def _not_finite(what: str) -> RunFailed:
-    return RunFailed(f"{what}. Try a smaller optimizer.lr, gradient_clip=1, or scheduler=one_cycle, which warms up.")
+            raise RunFailed(
+                f"the loss became {self.train_sums.loss.item()} in epoch {self.current_epoch + 1}{where}. "
+                "Try a smaller optimizer.lr, gradient_clip=1, or scheduler=one_cycle, which warms up."
+            )
 
 
 def split_parameters(network: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

@@ -80,7 +80,7 @@ def _quote(path: Path) -> str:
 def job_name(config: Any, sets: str = "") -> str:
     """As a folder is called; `sets` is what Hydra says of the overrides by which a sweep's jobs differ."""
     name = f"{config.model.name}_{config.data.name}_seed{config.seed}"
-    return name + re.sub(r"[^\w.,=-]+", "", f"_{sets}" if sets else "")
+    return name + re.sub(r"[^\w.,=-]+", "", f"_{sets}".replace(":", "-") if sets else "")
 
 
 def now() -> str:
