@@ -103,17 +103,16 @@ def print_table(folder: Path, rows: list[dict[str, Any]], keys: list[str]) -> No
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for key in keys:
-        table.add_column(key, overflow="fold")
-    for head in ("runs", "validation %", "test %", "seconds"):
-        table.add_column(head, justify="right")
+        table.add_column(key.replace(".", ".\n"), overflow="fold")
+    for head in ("runs", "val %", "test %", "seconds"):
+        table.add_column(head, justify="right", overflow="fold")
     for row in rows:
         runs = f"{row['runs']}" + (f" of {row['runs'] + row['unfinished']}" if row["unfinished"] else "")
         figures = [_percent(row[f"{split}_accuracy_mean"], row[f"{split}_accuracy_sd"]) for split in ("val", "test")]
         seconds = "-" if row["train_seconds_mean"] is None else f"{row['train_seconds_mean']:.0f}"
         table.add_row(*(row[key] for key in keys), runs, *figures, seconds)
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    console.print()
-    console.print(table, f"mean ± standard deviation over the seeds; choose by validation -> {shown(folder)}/sweep.csv")
+    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+    console.print("", table, f"mean ± standard deviation over the seeds -> {shown(folder)}/sweep.csv", sep="\n")
 
 
 def _percent(value: float | None, deviation: float | None) -> str:
