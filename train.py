@@ -7,6 +7,7 @@ import sys
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # a wrong command is explained here, not by Hydra
 
@@ -19,6 +20,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from training import command_line, errors, resuming, settings, sweep
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from data.batches import Preparation
+    from data.splits import Splits
 
 ROOT = Path(__file__).resolve().parent
 TRAINING_KEYS = (
@@ -99,11 +107,9 @@ def train(config: DictConfig) -> None:
     import torch
 
     from data.batches import Preparation
-    from models.weights import serialize
     from training import checkpoints, machine, terminal
     from training.classification import Classification, parameter_groups
     from training.data_module import DeviceBatches
-    from training.evaluation import evaluate
     from training.history import History, log
     from training.interruption import Interruption
     from training.run_folder import RunFolder
@@ -180,33 +186,45 @@ def train(config: DictConfig) -> None:
 
             if best:
                 best.restore(task.result)
-            # The test set is used here, once, by the weights that are stored.
-            device = trainer.strategy.root_device
-            val = evaluate(task.result, splits.val, prepare, device) if splits.val else None
-            test = evaluate(task.result, splits.test, prepare, device)
-            card = {
-                "data": config.data.name,
-                "input": {"channels": 1, **asdict(prepare)},
-                "classes": splits.facts.classes,
-                "metrics": {"val": val, "test": test},
-                "training": {
-                    "images": len(splits.train.labels),
-                    "augment": plain["data"]["augment"],
-                    **{key: plain[key] for key in TRAINING_KEYS},
-                },
-                "versions": machine.versions(),
-            }
-            arguments = {key: value for key, value in plain["model"].items() if key not in ("_target_", "name")}
-            weights = serialize(task.result, config.model.name, arguments, card)
+            weights, figures = test(config, splits, task.result, prepare, trainer.strategy.root_device)
             folder.write("weights.safetensors", weights)
             epoch = best.epoch if best else config.epochs
-            history.record(val=val, test=test, epoch=epoch, weights_sha256=sha256(weights).hexdigest())
+            history.record(**figures, epoch=epoch, weights_sha256=sha256(weights).hexdigest())
             log.info(
                 f"{config.model.name} on {config.data.name}: "
-                f"test accuracy {test['accuracy']:.4f} ({test['images']} images), "
+                f"test accuracy {figures['test']['accuracy']:.4f} ({figures['test']['images']} images), "
                 f"{config.epochs} epoch{'s' if config.epochs > 1 else ''} in {history.train_seconds:.0f} s"
                 f"{f', the best was epoch {epoch}' if best else ''} -> {folder}"
             )
+
+
+def test(
+    config: DictConfig, splits: "Splits", network: "nn.Module", prepare: "Preparation", device: "torch.device"
+) -> tuple[bytes, dict[str, Any]]:
+    """The weights that are stored, and their figures. The test set is used here, once."""
+    from models.weights import serialize
+    from training import machine
+    from training.evaluation import evaluate
+
+    figures = {
+        "val": evaluate(network, splits.val, prepare, device) if splits.val else None,
+        "test": evaluate(network, splits.test, prepare, device),
+    }
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    card = {
+        "data": config.data.name,
+        "input": {"channels": 1, **asdict(prepare)},
+        "classes": splits.facts.classes,
+        "metrics": figures,
+        "training": {
+            "images": len(splits.train.labels),
+            "augment": plain["data"]["augment"],
+            **{key: plain[key] for key in TRAINING_KEYS},
+        },
+        "versions": machine.versions(),
+    }
+    arguments = {key: value for key, value in plain["model"].items() if key not in ("_target_", "name")}
+    return serialize(network, config.model.name, arguments, card), figures
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from conftest import Run
 
 from models import WeightsError
 from training import atomic, checkpoints
+from training.errors import Interrupted
 from training.interruption import Interruption
 
 ROOT = Path(__file__).parents[1]
@@ -280,6 +282,19 @@ def test_a_damaged_run_folder_is_said(small: RunTrain, resume: RunTrain, monkeyp
             assert (refused.status, f"{name} is damaged" in refused.errors) == (4, True), refused.errors
         (run.folder / name).write_bytes(content)
     assert resume().status == 0
+
+
+def test_a_second_signal_ends_the_run_at_once(tmp_path: Path) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with Interruption(tmp_path) as interruption:
+        interruption.on_train_start()
+        os.kill(os.getpid(), signal.SIGTERM)  # the batch in hand goes on
+        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == [signal.SIG_DFL] * 2
+        trainer = SimpleNamespace(is_last_batch=False, current_epoch=1, global_step=9)
+        with pytest.raises(Interrupted, match="stopped by SIGTERM in epoch 2, after step 9") as stopped:
+            interruption.on_train_batch_end(trainer)  # pyright: ignore[reportArgumentType]
+    assert (stopped.value.status, stopped.value.folder) == (143, tmp_path)
+    assert before == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
 
 def test_two_processes_cannot_share_a_folder(small: RunTrain, resume: RunTrain, monkeypatch) -> None:
