@@ -41,29 +41,32 @@ TRAINING_KEYS = (
     "optimizer",
     "scheduler",
 )  # what a card says of training
-OmegaConf.register_new_resolver("root", lambda: str(ROOT))
 outcomes: list[sweep.Outcome] = []  # of the jobs: Hydra does not hand back what they return
 
 
 def main() -> int:
     outcomes.clear()
     previous = signal.signal(signal.SIGTERM, terminate)
-    folder: Path | None = None
+    started: sweep.Sweep | None = None
+    error: BaseException | None = None
     try:
-        try:
-            sys.argv[1:], folder = command_line.complete(sys.argv[1:], ROOT / "runs")
-            job()
-        finally:
-            if folder:
-                sweep.finish(folder, outcomes)
-    except ValueError as error:  # Hydra's own, of an override it can make nothing of
-        return answer(errors.SettingsError(error))[0]
-    except (KeyboardInterrupt, errors.Interrupted) as error:
-        return answer(errors.interruption(error, folder))[0]
-    except Exception as error:
-        return answer(error)[0]
+        sys.argv[1:], started = command_line.complete(sys.argv[1:], ROOT / "runs")
+        job()
+    except ValueError as refused:  # Hydra's own, of an override it can make nothing of
+        error = errors.SettingsError(refused)
+    except (Exception, KeyboardInterrupt, errors.Interrupted) as raised:
+        error = raised
     finally:
         signal.signal(signal.SIGTERM, previous)
+    if started:
+        try:
+            sweep.finish(started, outcomes)
+        except OSError as raised:
+            error = error or raised
+    if isinstance(error, KeyboardInterrupt | errors.Interrupted):
+        error = errors.interruption(error, started.folder if started else None)
+    if error:
+        return answer(error)[0]
     return max((outcome.status for outcome in outcomes), default=0)
 
 
@@ -121,10 +124,14 @@ def train(config: DictConfig) -> None:
     network = instantiate(config.model, _convert_="all")
     optimizer = instantiate(config.optimizer, _convert_="all")
     scheduler = instantiate(config.scheduler, _convert_="all")
+    probe = torch.nn.Linear(1, 1)
+    probe(torch.ones(1, 1)).backward()
     try:  # an argument that torch refuses shows before anything is written
-        scheduler(optimizer(parameter_groups(network)), epochs=config.epochs, steps_per_epoch=1)
-    except (TypeError, ValueError) as error:
-        raise errors.SettingsError(f"optimizer or scheduler: {error}") from error
+        trial = optimizer(parameter_groups(probe))
+        trial.step()
+        scheduler(trial, epochs=config.epochs, steps_per_epoch=1)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise errors.SettingsError(f"optimizer or scheduler: {str(error).splitlines()[0]}") from error
 
     parameters = sum(parameter.numel() for parameter in network.parameters())
     size = checkpoints.BYTES_PER_PARAMETER * (checkpoints.KEPT + 2) * parameters
@@ -137,8 +144,8 @@ def train(config: DictConfig) -> None:
     with run_folder as folder, terminal.lines_to(folder.path / "train.log"):
         checkpoint = checkpoints.newest(folder.path / "checkpoints") if config.resume else None
         config.run_dir, config.resume = str(folder.path), None
-        folder.write("config.yaml", OmegaConf.to_yaml(config, resolve=True))
         folder.write(".hydra/overrides.yaml", OmegaConf.to_yaml(HydraConfig.get().overrides.task))
+        folder.write("config.yaml", OmegaConf.to_yaml(config, resolve=True))  # from here on it can be resumed
         logger = instantiate(config.logger) if config.logger else False
 
         prepare = Preparation(splits.facts.mean, splits.facts.std, config.image_size)

@@ -32,7 +32,6 @@ from training.classification import parameter_groups
 from training.machine import describe_machine
 
 ROOT = Path(__file__).resolve().parents[1]
-VISION = {"mnist": torchvision.datasets.MNIST, "fashion_mnist": torchvision.datasets.FashionMNIST}
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -86,7 +85,8 @@ def pipeline(workers: int) -> Callable[[str, argparse.Namespace], float]:
                 v2.Normalize([facts.mean], [facts.std]),
             ]
         )
-        dataset = VISION[args.data](str(args.extracted), train=True, transform=transform)
+        vision = getattr(torchvision.datasets, facts.folder)
+        dataset = vision(str(args.extracted), train=True, transform=transform)
         subset = torch.utils.data.Subset(dataset, range(args.images))
         loader = torch.utils.data.DataLoader(
             subset, args.batch_size, shuffle=True, num_workers=workers, drop_last=True, pin_memory=DEVICE == "cuda"

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST: what they are (`DATASETS`), and `load`, which reads their splits into memory.
+"""The data sets: what they are (`DATASETS`), and `load`, which reads their splits into memory.
 
 Importing this package does not import torch.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .splits import Splits
 
-TRAIN_IMAGES, TEST_IMAGES, IMAGE_SIZE = 60_000, 10_000, 28  # of both data sets
+TRAIN_IMAGES, TEST_IMAGES, IMAGE_SIZE = 60_000, 10_000, 28  # of every data set
 AUGMENTATIONS = {  # the largest value of each; what it does, and in which unit, is said in augmentation.py
     "shift": IMAGE_SIZE,
     "horizontal_flip": 1.0,
@@ -33,8 +33,9 @@ class DataError(Exception):
 class DatasetFacts:
     """What is known of a data set before it is read. `mean` and `std` are of pixels in [0, 1]."""
 
-    folder: str  # as torchvision names it
+    folder: str  # as torchvision names it and its class
     classes: tuple[str, ...]
+    may_be_flipped: bool  # whether the mirror image of a class is of that class
     mean: float
     std: float
     sha256: dict[str, str]  # of the decompressed files
@@ -45,6 +46,7 @@ DATASETS = {
     "mnist": DatasetFacts(
         folder="MNIST",
         classes=("0", "1", "2", "3", "4", "5", "6", "7", "8", "9"),
+        may_be_flipped=False,
         mean=0.1306604763,  # over the 60,000 training images
         std=0.3081078039,
         sha256={
@@ -70,6 +72,7 @@ DATASETS = {
             "bag",
             "ankle boot",
         ),
+        may_be_flipped=True,
         mean=0.2860405970,  # over the 60,000 training images
         std=0.3530242445,
         sha256={

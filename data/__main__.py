@@ -1,4 +1,4 @@
-"""Look at the data: a picture of the classes of both data sets, or of what augmentation makes of their images."""
+"""Look at the data: a picture of the classes of each data set, or of what augmentation makes of their images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 IMAGES = 5  # of each class
 TYPICAL = {"horizontal_flip": 0.5, "rotation": 15, "scale": 0.15, "shift": 4, "erasing": 0.5, "cutout": 10}
-MIRRORED = ("fashion_mnist",)  # the data sets whose classes bear it
 SHOWN = (5, 9)  # the classes that show each augmentation on its own: their mirror images are others
 DRAWS = 6  # of each image
 ENLARGED = 2  # times; a pixel stays a square
@@ -106,7 +105,7 @@ def augmentation(settings: dict[str, float]) -> Image.Image:
         generator = torch.Generator().manual_seed(0)
         for block, values in enumerate(blocks):
             top = HEAD + block * block_height
-            values = {key: value for key, value in values.items() if key != "horizontal_flip" or name in MIRRORED}
+            values = {key: value for key, value in values.items() if key != "horizontal_flip" or facts.may_be_flipped}
             if not values:
                 pen.text((left, top), "not for digits: their mirror images are none", fill="white", font=font)
                 continue

@@ -280,6 +280,13 @@ PARAMETERS = [  # worked out by hand for 1 channel and 10 classes; (inputs + 1) 
 ]
 
 
+def test_every_network_is_specified() -> None:
+    """The recurrent ones are held to their equations in test_recurrent.py."""
+    networks = {*models.names()} - {"rnn", "gru", "lstm"}
+    assert {name for name, *_ in PARAMETERS} == {name for name, *_ in SPECIFICATIONS} == networks
+    assert {name for name, _ in SHAPES} >= networks
+
+
 @pytest.mark.parametrize(("name", "arguments", "parameters"), PARAMETERS, ids=[case(*row[:2]) for row in PARAMETERS])
 def test_parameters(name: str, arguments: dict[str, Any], parameters: int) -> None:
     assert sum(stage.parameters for stage in describe(name, **arguments)) == parameters

@@ -1,8 +1,11 @@
 """What the README shows is what the program says."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 import models
 
@@ -14,6 +17,13 @@ def test_the_table_of_networks_is_the_one_that_is_printed() -> None:
     command = [sys.executable, "-m", "models", "--markdown"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() in README
+
+
+@pytest.mark.parametrize("page", ["README.md", *(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.md"))])
+def test_every_link_leads_somewhere(page: str) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8"))
+    for link in links:
+        assert link.startswith("https://") or (ROOT / page).parent.joinpath(link).exists(), link
 
 
 def test_every_option_of_every_group_is_named() -> None:

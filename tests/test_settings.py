@@ -122,8 +122,9 @@ def test_what_is_refused(overrides: list[str], says: str) -> None:
         (["optimizer=sgd", "optimizer.betas=1"], "there is no key 'optimizer.betas'. Valid: lr, weight_decay"),
         (["model=null"], "override must be a string or a list"),
         (["epochs=-5"], "epochs=-5 is not valid"),
-        (["--epochs=3"], "there is no option --epochs=3. Write key=value"),
-        (["model=lenet", "--epochs", "3"], "there is no option --epochs. Write key=value"),
+        (["--epochs=3"], "unrecognized arguments: --epochs=3. Write key=value"),
+        (["--cfg"], "argument --cfg/-c: expected one argument"),
+        (["model=lenet", "--epochs", "3"], "unrecognized arguments: --epochs 3. Write key=value"),
     ],
 )
 def test_a_wrong_command_ends_in_one_line_without_torch(arguments: list[str], says: str, tmp_path: Path) -> None:

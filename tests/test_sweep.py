@@ -4,6 +4,7 @@ import csv
 import gc
 import json
 import os
+import shutil
 import signal
 import sys
 import weakref
@@ -27,8 +28,10 @@ def metrics(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "metrics.json").read_text())
 
 
-def resume(value: Path | str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    monkeypatch.setattr(sys, "argv", ["train.py", f"resume={value}"])
+def resume(
+    value: Path | str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *overrides: str
+) -> Run:
+    monkeypatch.setattr(sys, "argv", ["train.py", f"resume={value}", *overrides])
     capfd.readouterr()
     status = train.main()
     output, errors = capfd.readouterr()
@@ -64,9 +67,8 @@ def test_it_goes_on_past_a_job_that_fails(run_train: RunTrain) -> None:
     assert metrics(run.folder / "softmax_regression_mnist_seed1_optimizer.lr=0.1")["status"] == "finished"
     assert metrics(run.folder / "softmax_regression_mnist_seed1_optimizer.lr=1e38")["status"] == "failed"
     last = run.errors.splitlines()[-1]
-    assert last.startswith(
-        "refzoo: 2 of 3 jobs failed: softmax_regression_mnist_seed1_optimizer.lr=-1 (optimizer.lr=-1 is"
-    )
+    name = "softmax_regression_mnist_seed1_optimizer.lr="
+    assert last == f"refzoo: 2 of 3 jobs failed: {name}-1, {name}1e38."
     content = json.loads((run.folder / "sweep.json").read_text())
     assert [each["status"] for each in content["failed"]] == [2, 1]
     counts = [(row["optimizer.lr"], row["runs"], row["unfinished"]) for row in content["rows"]]
@@ -108,8 +110,52 @@ def test_a_stopped_sweep_goes_on_with_what_is_missing(run_train: RunTrain, monke
 def test_a_wrong_sweep_leaves_nothing(run_train: RunTrain, wrong: str) -> None:
     refused = run_train("-m", wrong)
     assert refused.status == 2
+    assert refused.errors
     assert all(line.startswith("refzoo: ") for line in refused.errors.splitlines())
     assert not refused.folder.exists()
+
+
+@pytest.mark.parametrize("argument", ["hydra.mode=MULTIRUN", "hydra.sweep.dir=x", "run_dir=a,b"])
+def test_the_ways_round_are_closed(run_train: RunTrain, argument: str) -> None:
+    refused = run_train("-m", argument)
+    assert (refused.status, len(refused.errors.splitlines())) == (2, 1)
+
+
+def test_a_folder_that_cannot_be_made_is_the_machines_fault(run_train: RunTrain) -> None:
+    refused = run_train("-m", "run_dir=/dev/null/sweep")
+    assert (refused.status, "/dev/null/sweep cannot be written" in refused.errors) == (5, True)
+
+
+def test_what_a_resumed_sweep_was_refused_is_forgotten(run_train: RunTrain, monkeypatch, capfd) -> None:
+    sweep = run_train("-m", *JOBS, "scheduler=constant", "optimizer.lr=1e-3,1e-2", "seed=1,2").folder
+    refused = resume(sweep, monkeypatch, capfd, "batch_size=32")
+    assert (refused.status, "batch_size was 64 in this run, it cannot become 32" in refused.errors) == (2, True)
+    refused = resume(sweep, monkeypatch, capfd, "ema=0.9,0.99")
+    assert (refused.status, refused.errors) == (
+        2,
+        "refzoo: this sweep does not differ by ema. Start a new one for that.\n",
+    )
+    again = resume(sweep, monkeypatch, capfd)
+    assert again.status == 0, again.errors
+    assert again.output.count("has finished its 1 epoch:") == 4
+
+    shutil.rmtree(sweep / "softmax_regression_mnist_seed2_optimizer.lr=0.01")
+    (sweep / "softmax_regression_mnist_seed1_optimizer.lr=0.001/.hydra/overrides.yaml").write_text("")
+    mended = resume(sweep, monkeypatch, capfd, "checkpoint.every_minutes=1")
+    assert mended.status == 0, mended.errors
+    assert "seed1_optimizer.lr=0.001 is damaged and not in the table" in mended.errors
+    rows = json.loads((sweep / "sweep.json").read_text())["rows"]
+    assert [(row["optimizer.lr"], row["runs"]) for row in rows] == [("0.01", 2), ("0.001", 1)]
+
+
+def test_what_is_left_of_a_job_that_died_as_it_began_is_no_hindrance(run_train: RunTrain) -> None:
+    job = run_train("-m", *JOBS, "seed=1").folder / "softmax_regression_mnist_seed1"
+    assert job.exists()
+    for leftover in (".lock", "train.log", ".config.yaml.partial", ".hydra/overrides.yaml"):
+        begun = job.parent.parent / f"begun{leftover[:3]}"
+        (begun / leftover).parent.mkdir(parents=True)
+        (begun / leftover).touch()
+        assert run_train(*JOBS, f"run_dir={begun}", folder=begun.name).status == 0
 
 
 def test_the_last_run_of_a_sweep_stands_for_the_sweep(tmp_path: Path) -> None:
@@ -119,7 +165,7 @@ def test_the_last_run_of_a_sweep_stands_for_the_sweep(tmp_path: Path) -> None:
         (tmp_path / job / ".hydra").mkdir(parents=True)
         (tmp_path / job / "config.yaml").touch()
         (tmp_path / job / ".hydra/overrides.yaml").touch()
-    (tmp_path / "sweep_1/multirun.yaml").touch()
+    (tmp_path / "sweep_1/sweep.yaml").touch()
     os.utime(tmp_path / "alone/config.yaml", (1, 1))
     assert find("last", tmp_path) == tmp_path / "sweep_1"
     assert find(str(tmp_path / "sweep_1/a"), tmp_path) == tmp_path / "sweep_1/a"

@@ -102,6 +102,19 @@ def test_the_same_command_gives_the_same_bits(run_train: RunTrain) -> None:
     assert [row.rpartition(",")[0] for row in tables[0]] == [row.rpartition(",")[0] for row in tables[1]]
 
 
+def test_a_clipped_gradient_changes_the_run(run_train: RunTrain) -> None:
+    """And under bf16-mixed it is no error, though the optimizer is fused."""
+    settings = ("model=softmax_regression", "epochs=1")
+    free, wide, narrow = (
+        models.load(run_train(*settings, f"gradient_clip={norm}", folder=norm).folder).state_dict()["output.weight"]
+        for norm in ("null", "1e6", "0.1")
+    )
+    assert torch.equal(free, wide)
+    assert not torch.equal(free, narrow)
+    mixed = run_train(*settings, "gradient_clip=0.1", "precision=bf16-mixed", folder="mixed")
+    assert mixed.status == 0, mixed.errors
+
+
 def test_training_on_all_images(run_train: RunTrain) -> None:
     run = run_train("data.val_size=0", "model=softmax_regression", "data.train_size=60000", "epochs=1")
     assert run.status == 0, run.errors
@@ -150,6 +163,7 @@ def test_a_folder_that_holds_a_run_is_refused(run_train: RunTrain) -> None:
     ("overrides", "status", "says"),
     [
         (["+optimizer.foo=1"], 2, "unexpected keyword argument 'foo'"),
+        (["optimizer=sgd", "+optimizer.maximize=yes"], 2, "optimizer or scheduler: "),
         (["data.root=/nonexistent"], 3, "there is neither /nonexistent/MNIST/raw/train-images-idx3-ubyte"),
         (["data.root="], 2, "data.root= is not valid"),
         (["trainer.devices=2"], 2, "trainer.devices=2 is not valid"),

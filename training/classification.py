@@ -47,6 +47,7 @@ class Classification(lightning.LightningModule):
         self.network, self.optimizer, self.scheduler = network, optimizer, scheduler
         self.label_smoothing, self.l1, self.ema = label_smoothing, l1, ema
         self.average = copy.deepcopy(network).requires_grad_(False) if ema is not None else None
+        self.weights, _ = split_parameters(network)
         self.train_sums, self.val_sums = Sums(), Sums()
 
     @property
@@ -59,7 +60,7 @@ class Classification(lightning.LightningModule):
         logits = self.network(images)
         loss = functional.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         if self.l1:
-            loss = loss + self.l1 * sum(weight.abs().sum() for weight in split_parameters(self.network)[0])
+            loss = loss + self.l1 * sum(weight.abs().sum() for weight in self.weights)
         self.train_sums.update(logits.detach(), labels, loss.detach())
         if loss.device.type == "cpu" or batch_idx % LOOKED_AT == 0:
             self.check_finite(f", batch {batch_idx + 1}")
@@ -92,6 +93,13 @@ class Classification(lightning.LightningModule):
     def on_train_start(self) -> None:
         if self.average is not None and self.ema is not None:
             self.moving_average = MovingAverage(self.average, self.network, self.ema)
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Lightning's own refuses fused optimizers under bf16-mixed, where nothing is scaled that would forbid it."""
+        if gradient_clip_val is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), gradient_clip_val)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)

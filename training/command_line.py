@@ -1,10 +1,10 @@
 """The command line: what it means in full, and what is wrong with it in one line. Nothing here imports torch."""
 
-import contextlib
+import hashlib
 import re
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import yaml
 from hydra._internal.utils import get_args_parser
@@ -16,60 +16,75 @@ from models import did_you_mean
 
 from . import resuming, run_folder, sweep
 from .errors import SettingsError
+from .sweep import Sweep
 
-SWEEP = ("-m", "--multirun")  # Hydra wants it before all overrides
+BEGIN = ("model", "data", "seed")  # what every job's name begins with
+LONGEST = 200  # characters of a name; most file systems allow 255 bytes
+SHOWS = ("help", "hydra_help", "version", "cfg", "info", "shell_completion")  # what Hydra prints in place of running
 
 
 class Command(NamedTuple):
-    """What Hydra is to see, and the folder of the sweep if it is one."""
+    """What Hydra is to see, and the sweep if it is one."""
 
     arguments: list[str]
-    sweep: Path | None
+    sweep: Sweep | None
 
 
 def complete(arguments: list[str], runs: Path) -> Command:
     """The command line with the overrides of the run or the sweep that it resumes, and with a sweep's folder."""
-    _, unknown = get_args_parser().parse_known_args(arguments)
-    if wrong := [argument for argument in unknown if argument.startswith("-") and argument not in SWEEP]:
-        raise SettingsError(f"there is no option {wrong[0]}. Write key=value, such as epochs=3; --help shows all keys.")
-    is_sweep = any(argument in SWEEP for argument in arguments)
-    arguments = allow_network_arguments([argument for argument in arguments if argument not in SWEEP])
-    resume, others = _take(arguments, "resume")
-    if resume:
+    parser = get_args_parser()
+    parser.error = _refuse
+    parsed = parser.parse_intermixed_args(arguments)
+    options = [argument for argument in arguments if argument not in [*parsed.overrides, "-m", "--multirun"]]
+    overrides = allow_network_arguments(parsed.overrides)
+    for key, instead in {"hydra.mode": "write -m for a sweep", "hydra.sweep.dir": "run_dir= names its folder"}.items():
+        if _value(key, overrides) is not None:
+            raise SettingsError(f"{key} cannot be set: {instead}.")
+    if any(getattr(parsed, shown, None) for shown in SHOWS):
+        return Command([*options, *overrides], None)
+    others = [override for override in overrides if _key(override) not in ("resume", "run_dir")]
+    if resume := _value("resume", overrides):
         folder = resuming.find(resume, runs)
-        merged = resuming.merge_overrides(folder, others)
-        if (folder / sweep.RECORD).is_file():
-            return _sweep(merged, folder)
-        if is_sweep:
+        if sweep.is_sweep(folder):
+            return _in_sweep(options, sweep.resumed(folder, others))
+        if parsed.multirun:
             raise SettingsError("resume goes on with one run, it cannot be part of a sweep. Leave -m out.")
-        return Command([*merged, f"resume={_quote(folder)}"], None)
-    if not is_sweep:
-        return Command(arguments, None)
-    sweep_dir, _ = _take(arguments, "hydra.sweep.dir")
-    run_dir, others = _take(arguments, "run_dir")
-    if run_dir and not sweep_dir:
-        return _sweep(others, run_folder.require_empty(run_dir))
-    return _sweep(arguments, Path(sweep_dir) if sweep_dir else run_folder.make_new(runs, f"sweep_{now()}"))
+        return Command([*options, *resuming.merge_overrides(folder, others), f"resume={_quote(folder)}"], None)
+    if parsed.multirun:
+        run_dir = _value("run_dir", overrides)
+        folder = run_folder.require_empty(run_dir) if run_dir else runs / f"sweep_{now()}"
+        return _in_sweep(options, sweep.begun(folder, others, may_rename=not run_dir))
+    return Command([*options, *overrides], None)
 
 
-def _sweep(arguments: list[str], folder: Path) -> Command:
-    """With the keys that a job's name need not hold: those that every job has alike, and those that begin it."""
-    parser, fixed = OverridesParser.create(), ["model", "data", "seed"]
-    for argument in arguments:
-        with contextlib.suppress(HydraException):  # an option, or what Hydra itself will refuse
-            override = parser.parse_override(argument)
-            if not override.is_sweep_override():
-                fixed.append(override.key_or_group)
-    exclude = f"hydra.job.config.override_dirname.exclude_keys=[{','.join(dict.fromkeys(fixed))}]"
-    return Command(["-m", *arguments, f"hydra.sweep.dir={_quote(folder)}", exclude], folder)
+def _refuse(message: str) -> NoReturn:
+    raise SettingsError(f"{message}. Write key=value, such as epochs=3; --help shows all keys.")
 
 
-def _take(arguments: list[str], key: str) -> tuple[str, list[str]]:
-    """The last value that is given for `key`, and the arguments without it."""
-    values = [argument.partition("=")[2] for argument in arguments if argument.lstrip("+").startswith(f"{key}=")]
-    others = [argument for argument in arguments if not argument.lstrip("+").startswith(f"{key}=")]
-    value = values[-1].strip("'\"") if values else ""
-    return "" if value == "null" else value, others
+def _in_sweep(options: list[str], started: Sweep) -> Command:
+    fixed = [key for key in map(_key, started.overrides) if key not in started.named_by]
+    exclude = f"hydra.job.config.override_dirname.exclude_keys=[{','.join(dict.fromkeys([*fixed, *BEGIN]))}]"
+    directory = f"hydra.sweep.dir={_quote(started.folder)}"
+    return Command([*options, "-m", *started.overrides, directory, exclude], started)
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
+
+
+def _value(key: str, overrides: list[str]) -> str | None:
+    """What is given for `key`, as Hydra reads it."""
+    given = [override for override in overrides if _key(override) == key]
+    if not given:
+        return None
+    try:
+        override = OverridesParser.create().parse_override(given[-1])
+    except HydraException:
+        return given[-1].partition("=")[2]
+    if override.is_sweep_override():
+        raise SettingsError(f"{given[-1]}: {key} has one value, also in a sweep. Quote a comma that belongs to it.")
+    value = override.value()
+    return None if value is None else str(value)
 
 
 def _quote(path: Path) -> str:
@@ -79,8 +94,11 @@ def _quote(path: Path) -> str:
 
 def job_name(config: Any, sets: str = "") -> str:
     """As a folder is called; `sets` is what Hydra says of the overrides by which a sweep's jobs differ."""
-    name = f"{config.model.name}_{config.data.name}_seed{config.seed}"
-    return name + re.sub(r"[^\w.,=-]+", "", f"_{sets}".replace(":", "-") if sets else "")
+    name = f"{config.model.name}_{config.data.name}_seed{config.seed}" + (f"_{sets}" if sets else "")
+    name = re.sub(r"[^\w.,=-]", "-", re.sub(r"[\[\]{}'\"+\s]", "", name))
+    if len(name) > LONGEST:
+        return f"{name[: LONGEST - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return name
 
 
 def now() -> str:
@@ -122,4 +140,4 @@ def _keys(configs: Path) -> list[str]:
     """The groups and the keys at the top level."""
     groups = [path.name for path in sorted(configs.iterdir()) if path.is_dir()]
     top = yaml.safe_load((configs / "train.yaml").read_text(encoding="utf-8"))
-    return groups + [key for key in top if key not in ("defaults", "hydra")]
+    return list(dict.fromkeys(groups + [key for key in top if key not in ("defaults", "hydra")]))

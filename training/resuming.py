@@ -8,9 +8,9 @@ import yaml
 
 from models import WeightsError
 
-from . import sweep
 from .errors import SettingsError, shown
 
+SWEEP_RECORD = "sweep.yaml"  # of a sweep's folder, as config.yaml is of a run's
 FREE = ("run_dir", "resume", "logger", "checkpoint")  # what may differ from the recorded configuration
 OPEN_ENDED = ("constant", "step")  # schedules whose rates do not depend on the number of epochs
 
@@ -23,9 +23,9 @@ def find(wanted: str, runs: Path) -> Path:
         if not written:
             raise SettingsError(f"there is no run in {runs} to resume.")
         folder = max(written, key=lambda file: file.stat().st_mtime).parent
-        if (folder.parent / sweep.RECORD).is_file():
+        if (folder.parent / SWEEP_RECORD).is_file():
             folder = folder.parent
-    if not is_run(folder) and not (folder / sweep.RECORD).is_file():
+    if not is_run(folder) and not (folder / SWEEP_RECORD).is_file():
         raise SettingsError(f"resume={wanted} is not a run folder: there is no config.yaml with its .hydra/ in it.")
     return folder
 
@@ -35,24 +35,23 @@ def is_run(folder: Path) -> bool:
 
 
 def merge_overrides(folder: Path, given: list[str]) -> list[str]:
-    """The overrides that the run or sweep was started with, then those given now, in the place of the same key."""
-    if (folder / sweep.RECORD).is_file():
-        try:
-            recorded = list(_read(folder / sweep.RECORD, dict)["hydra"]["overrides"]["task"])
-        except (KeyError, TypeError):
-            raise _damaged(folder / sweep.RECORD) from None
-    else:
-        recorded = _read(folder / ".hydra" / "overrides.yaml", list)
+    """The overrides that the run was started with, then those given now, in the place of the same key."""
+    return merge(read_yaml(folder / ".hydra" / "overrides.yaml", list), given)
+
+
+def merge(recorded: list[str], given: list[str]) -> list[str]:
     keys = {_key(override) for override in given}
     return [override for override in recorded if _key(override) not in keys | {"run_dir", "resume"}] + given
 
 
 def check_unchanged(folder: Path, configuration: dict[str, Any]) -> None:
     """Raises SettingsError at the first key whose value is not the recorded one and may not change."""
-    recorded = _flat(_read(folder / "config.yaml", dict))
+    recorded = _flat(read_yaml(folder / "config.yaml", dict))
     current = _flat(configuration)
     for key in sorted(recorded.keys() | current.keys()):
         before, now = recorded.get(key), current.get(key)
+        if key.startswith("data.augment."):  # an augmentation that came later was off
+            before = before or 0
         if before == now or key.split(".")[0] in FREE:
             continue
         if key == "trainer.accelerator" and now == "auto":
@@ -73,21 +72,18 @@ def finished(folder: Path, epochs: int) -> str | None:
         return None
     if metrics.get("status") != "finished" or metrics.get("epochs") != epochs:
         return None
-    return f"{shown(folder)} has finished its {epochs} epochs: test accuracy {metrics['test']['accuracy']:.4f}."
+    count = f"{epochs} epoch{'s' if epochs > 1 else ''}"
+    return f"{shown(folder)} has finished its {count}: test accuracy {metrics['test']['accuracy']:.4f}."
 
 
-def _read(file: Path, kind: type) -> Any:
+def read_yaml(file: Path, kind: type) -> Any:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         content = None
     if not isinstance(content, kind):
-        raise _damaged(file)
+        raise WeightsError(f"{file} is damaged, this cannot go on. Start it anew.")
     return content
-
-
-def _damaged(file: Path) -> WeightsError:
-    return WeightsError(f"{file} is damaged, this run cannot go on. Start it anew.")
 
 
 def _key(override: str) -> str:

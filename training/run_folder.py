@@ -9,6 +9,7 @@ from typing import Any
 
 from . import atomic
 from .errors import MachineError, SettingsError, shown
+from .resuming import SWEEP_RECORD
 
 
 class RunFolder:
@@ -59,8 +60,9 @@ def require_empty(run_dir: str) -> Path:
         held = {file.name for file in wanted.iterdir()} if wanted.exists() else set()
     except OSError as error:
         raise MachineError(f"{wanted} cannot be written ({error.strerror}). Choose a run_dir.") from None
-    if held - {".lock", "train.log"}:
-        next_step = f", or go on with resume={run_dir}" if "config.yaml" in held or "multirun.yaml" in held else ""
+    if "config.yaml" in held or held - {".lock", "train.log", ".hydra", ".config.yaml.partial"}:
+        resumable = "config.yaml" in held or SWEEP_RECORD in held
+        next_step = f", or go on with resume={run_dir}" if resumable else ""
         raise SettingsError(f"run_dir={run_dir} already holds files. Name another folder{next_step}.")
     return wanted
 

@@ -3,6 +3,7 @@
 Nothing here imports torch, so that a wrong command is answered at once.
 """
 
+import re
 from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
@@ -60,6 +61,7 @@ class Optimizer(Factory):
     lr: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
     eps: float = Field(default=0, ge=0)
+    fused: bool = False
     momentum: Decay = 0
     alpha: Decay = 0
     rho: Decay = 0
@@ -118,8 +120,11 @@ def check(configuration: Any) -> dict[str, Any]:
     Raises SettingsError, naming the key, what was found and what was expected, at the first thing that is wrong.
     """
     settings = _validate(Settings, configuration)
-    if settings.precision == "16-mixed" and settings.gradient_clip is not None:
-        raise SettingsError("gradient_clip does not go with precision=16-mixed and fused optimizers. Take bf16-mixed.")
+    if settings.precision == "16-mixed" and settings.gradient_clip is not None and settings.optimizer.fused:
+        raise SettingsError(
+            "gradient_clip does not go with precision=16-mixed and a fused optimizer, which unscales gradients itself. "
+            "Take precision=bf16-mixed, or optimizer.fused=false."
+        )
     if settings.select == "best" and not settings.data.val_size:
         raise SettingsError("select=best looks at validation, and data.val_size=0 leaves none. Take select=last.")
     if settings.scheduler.every > (reached := max(settings.epochs - 1, 1)):
@@ -186,6 +191,7 @@ def _validate(section: type[BaseModel], values: dict[str, Any], name: str = "") 
     *parents, last = error["loc"]
     key = ".".join(map(str, error["loc"] if not name else (name, *error["loc"])))
     value, expected = error["input"], error["msg"].removeprefix("Input should be ")
+    expected = re.sub(r" or instance of \w+", "", expected)
     if error["type"] == "missing":
         raise SettingsError(f"{key} is missing.")
     if error["type"] == "extra_forbidden":

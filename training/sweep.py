@@ -7,6 +7,7 @@ import contextlib
 import csv
 import io
 import json
+import shutil
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -14,11 +15,30 @@ from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from models import WeightsError
 
 from . import atomic
-from .errors import shown
+from .errors import STATUS, MachineError, SettingsError, shown
+from .resuming import FREE, SWEEP_RECORD, merge, read_yaml
+from .run_folder import make_new
 
-RECORD = "multirun.yaml"  # written by Hydra: what the sweep was started with
+HYDRAS_RECORD = "multirun.yaml"
+
+
+class Sweep(NamedTuple):
+    """What a sweep was started with; `named_by` are the keys by which its jobs differ and their folders are called."""
+
+    folder: Path
+    overrides: list[str]
+    named_by: list[str]
+    resumed: bool
+
+    def record(self) -> None:
+        content = {"overrides": self.overrides, "named_by": self.named_by}
+        atomic.write(self.folder / SWEEP_RECORD, yaml.safe_dump(content, width=1000).encode())
 
 
 class Outcome(NamedTuple):
@@ -35,40 +55,85 @@ class Job(NamedTuple):
     metrics: dict[str, Any]  # of its metrics.json
 
 
-def finish(folder: Path, outcomes: list[Outcome]) -> None:
+def is_sweep(folder: Path) -> bool:
+    return (folder / SWEEP_RECORD).is_file()
+
+
+def begun(folder: Path, overrides: list[str], may_rename: bool) -> Sweep:
+    """A new sweep in `folder`; if that is taken and `may_rename`, in one with `-2` behind its name."""
+    try:
+        if may_rename:
+            folder = make_new(folder.parent, folder.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        sweep = Sweep(folder, overrides, sorted(_swept(overrides)), resumed=False)
+        sweep.record()
+    except OSError as error:
+        raise MachineError(f"{folder} cannot be written ({error.strerror}). Choose a run_dir.") from None
+    return sweep
+
+
+def resumed(folder: Path, given: list[str]) -> Sweep:
+    """Raises SettingsError if what is given now would make other jobs than more seeds, networks or data sets."""
+    content = read_yaml(folder / SWEEP_RECORD, dict)
+    try:
+        recorded, named_by = list(content["overrides"]), list(content["named_by"])
+    except (KeyError, TypeError):
+        raise WeightsError(f"{folder / SWEEP_RECORD} is damaged, this cannot go on. Start it anew.") from None
+    if new := _swept(given) - {*named_by, "model", "data", "seed"}:
+        raise SettingsError(f"this sweep does not differ by {min(new)}. Start a new one for that.")
+    return Sweep(folder, merge(recorded, given), named_by, resumed=True)
+
+
+def _swept(overrides: list[str]) -> set[str]:
+    parser, keys = OverridesParser.create(), set()
+    for each in overrides:
+        with contextlib.suppress(HydraException):  # Hydra will refuse it
+            override = parser.parse_override(each)
+            if override.is_sweep_override():
+                keys.add(override.key_or_group)
+    return keys
+
+
+def finish(sweep: Sweep, outcomes: list[Outcome]) -> None:
     """Print the table and write it as sweep.csv and sweep.json; of a sweep that began no job leave nothing."""
-    jobs = read_jobs(folder)
-    if not jobs:
-        with contextlib.suppress(OSError):  # what holds anything else, stays
-            (folder / RECORD).unlink(missing_ok=True)
-            folder.rmdir()
-        return
-    rows = summarise(jobs)
-    table = io.StringIO()
-    writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    atomic.write(folder / "sweep.csv", table.getvalue().encode())
-    content = {
-        "rows": rows,
-        "jobs": [{"folder": job.folder.name, **job.settings, **job.metrics} for job in jobs],
-        "failed": [outcome._asdict() for outcome in outcomes if outcome.status],
-    }
-    atomic.write(folder / "sweep.json", (json.dumps(content, indent=2) + "\n").encode())
-    print_table(folder, rows, list(jobs[0].settings))
-    if failed := [f"{outcome.job} ({outcome.message})" for outcome in outcomes if outcome.status]:
-        sys.stderr.write(f"refzoo: {len(failed)} of {len(outcomes)} jobs failed: {'; '.join(failed)}\n")
+    folder, failed = sweep.folder, [outcome for outcome in outcomes if outcome.status]
+    if sweep.resumed and outcomes and not any(outcome.status == STATUS[SettingsError] for outcome in outcomes):
+        sweep.record()  # what was changed for all jobs holds from now on
+    if not sweep.resumed and {file.name for file in folder.iterdir()} <= {SWEEP_RECORD, HYDRAS_RECORD}:
+        shutil.rmtree(folder)
+    elif outcomes and (jobs := read_jobs(folder)):
+        rows = summarise(jobs)
+        table = io.StringIO()
+        writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        atomic.write(folder / "sweep.csv", table.getvalue().encode())
+        content = {
+            "rows": rows,
+            "jobs": [{"folder": job.folder.name, **job.settings, **job.metrics} for job in jobs],
+            "failed": [outcome._asdict() for outcome in failed],
+        }
+        atomic.write(folder / "sweep.json", (json.dumps(content, indent=2) + "\n").encode())
+        print_table(folder, rows, list(jobs[0].settings))
+    if failed:
+        names = ", ".join(outcome.job for outcome in failed)
+        sys.stderr.write(f"refzoo: {len(failed)} of {len(outcomes)} jobs failed: {names}.\n")
 
 
 def read_jobs(folder: Path) -> list[Job]:
-    """The jobs that have a folder, by their folders' names."""
+    """The jobs that have a folder, by their folders' names; one whose files are damaged is named and left out."""
     found = []
     for file in sorted(folder.glob("*/metrics.json")):
-        overrides = yaml.safe_load((file.parent / ".hydra" / "overrides.yaml").read_text(encoding="utf-8"))
+        try:
+            overrides = read_yaml(file.parent / ".hydra" / "overrides.yaml", list)
+            metrics = json.loads(file.read_bytes())
+        except (WeightsError, ValueError):
+            sys.stderr.write(f"refzoo: {shown(file.parent)} is damaged and not in the table.\n")
+            continue
         pairs = (override.lstrip("+~").partition("=") for override in overrides)
-        found.append((file.parent, json.loads(file.read_bytes()), {key: value for key, _, value in pairs}))
+        found.append((file.parent, metrics, {key: value for key, _, value in pairs if key.split(".")[0] not in FREE}))
     settings = [{"model": metrics["model"], "data": metrics["data"]} | own for _, metrics, own in found]
-    keys = dict.fromkeys(key for each in settings for key in each if key not in ("seed", "run_dir"))
+    keys = dict.fromkeys(key for each in settings for key in each if key != "seed")
     differing = [key for key in keys if len({each.get(key) for each in settings}) > 1] or ["model", "data"]
     return [
         Job(folder, {key: each.get(key, "") for key in differing}, metrics)
@@ -111,7 +176,7 @@ def print_table(folder: Path, rows: list[dict[str, Any]], keys: list[str]) -> No
         figures = [_percent(row[f"{split}_accuracy_mean"], row[f"{split}_accuracy_sd"]) for split in ("val", "test")]
         seconds = "-" if row["train_seconds_mean"] is None else f"{row['train_seconds_mean']:.0f}"
         table.add_row(*(row[key] for key in keys), runs, *figures, seconds)
-    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False, emoji=False)
     console.print("", table, f"mean ± standard deviation over the seeds -> {shown(folder)}/sweep.csv", sep="\n")
 
 
