@@ -9,6 +9,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+if __name__ == "__main__":  # Ctrl-C ends an import without a traceback; main answers for it later
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # a wrong command is explained here, not by Hydra
 
 import hydra
@@ -46,6 +48,7 @@ outcomes: list[sweep.Outcome] = []  # of the jobs: Hydra does not hand back what
 
 def main() -> int:
     outcomes.clear()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     previous = signal.signal(signal.SIGTERM, terminate)
     started: sweep.Sweep | None = None
     error: BaseException | None = None
@@ -193,9 +196,9 @@ def train(config: DictConfig) -> None:
 
             if best:
                 best.restore(task.result)
-            weights, figures = test(config, splits, task.result, prepare, trainer.strategy.root_device)
-            folder.write("weights.safetensors", weights)
             epoch = best.epoch if best else config.epochs
+            weights, figures = test(config, splits, task.result, epoch, prepare, trainer.strategy.root_device)
+            folder.write("weights.safetensors", weights)
             history.record(**figures, epoch=epoch, weights_sha256=sha256(weights).hexdigest())
             log.info(
                 f"{config.model.name} on {config.data.name}: "
@@ -206,9 +209,14 @@ def train(config: DictConfig) -> None:
 
 
 def test(
-    config: DictConfig, splits: "Splits", network: "nn.Module", prepare: "Preparation", device: "torch.device"
+    config: DictConfig,
+    splits: "Splits",
+    network: "nn.Module",
+    epoch: int,
+    prepare: "Preparation",
+    device: "torch.device",
 ) -> tuple[bytes, dict[str, Any]]:
-    """The weights that are stored, and their figures. The test set is used here, once."""
+    """The weights that are stored, those of `epoch`, and their figures. The test set is used here, once."""
     from models.weights import serialize
     from training import machine
     from training.evaluation import evaluate
@@ -225,6 +233,7 @@ def test(
         "metrics": figures,
         "training": {
             "images": len(splits.train.labels),
+            "epoch": epoch,
             "augment": plain["data"]["augment"],
             **{key: plain[key] for key in TRAINING_KEYS},
         },
