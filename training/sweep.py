@@ -22,7 +22,7 @@ from models import WeightsError
 
 from . import atomic
 from .errors import STATUS, MachineError, SettingsError, shown
-from .resuming import FREE, SWEEP_RECORD, merge, read_yaml
+from .resuming import SWEEP_RECORD, merge, read_yaml
 from .run_folder import make_new
 
 HYDRAS_RECORD = "multirun.yaml"
@@ -65,7 +65,7 @@ def begun(folder: Path, overrides: list[str], may_rename: bool) -> Sweep:
         if may_rename:
             folder = make_new(folder.parent, folder.name)
         folder.mkdir(parents=True, exist_ok=True)
-        sweep = Sweep(folder, overrides, sorted(_swept(overrides)), resumed=False)
+        sweep = Sweep(folder, overrides, _swept(overrides), resumed=False)
         sweep.record()
     except OSError as error:
         raise MachineError(f"{folder} cannot be written ({error.strerror}). Choose a run_dir.") from None
@@ -79,19 +79,21 @@ def resumed(folder: Path, given: list[str]) -> Sweep:
         recorded, named_by = list(content["overrides"]), list(content["named_by"])
     except (KeyError, TypeError):
         raise WeightsError(f"{folder / SWEEP_RECORD} is damaged, this cannot go on. Start it anew.") from None
-    if new := _swept(given) - {*named_by, "model", "data", "seed"}:
-        raise SettingsError(f"this sweep does not differ by {min(new)}. Start a new one for that.")
-    return Sweep(folder, merge(recorded, given), named_by, resumed=True)
+    new = [key for key in _swept(given) if key not in named_by]
+    for key in new:
+        if key not in ("model", "data", "seed"):  # by these every job's name begins
+            raise SettingsError(f"this sweep does not differ by {key}. Start a new one for that.")
+    return Sweep(folder, merge(recorded, given), named_by + new, resumed=True)
 
 
-def _swept(overrides: list[str]) -> set[str]:
-    parser, keys = OverridesParser.create(), set()
+def _swept(overrides: list[str]) -> list[str]:
+    parser, keys = OverridesParser.create(), {}
     for each in overrides:
         with contextlib.suppress(HydraException):  # Hydra will refuse it
             override = parser.parse_override(each)
             if override.is_sweep_override():
-                keys.add(override.key_or_group)
-    return keys
+                keys[override.key_or_group] = None
+    return list(keys)
 
 
 def finish(sweep: Sweep, outcomes: list[Outcome]) -> None:
@@ -101,7 +103,7 @@ def finish(sweep: Sweep, outcomes: list[Outcome]) -> None:
         sweep.record()  # what was changed for all jobs holds from now on
     if not sweep.resumed and {file.name for file in folder.iterdir()} <= {SWEEP_RECORD, HYDRAS_RECORD}:
         shutil.rmtree(folder)
-    elif outcomes and (jobs := read_jobs(folder)):
+    elif outcomes and (jobs := read_jobs(folder, [key for key in sweep.named_by if key != "seed"])):
         rows = summarise(jobs)
         table = io.StringIO()
         writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
@@ -120,9 +122,9 @@ def finish(sweep: Sweep, outcomes: list[Outcome]) -> None:
         sys.stderr.write(f"refzoo: {len(failed)} of {len(outcomes)} jobs failed: {names}.\n")
 
 
-def read_jobs(folder: Path) -> list[Job]:
+def read_jobs(folder: Path, differing: list[str]) -> list[Job]:
     """The jobs that have a folder, by their folders' names; one whose files are damaged is named and left out."""
-    found = []
+    jobs = []
     for file in sorted(folder.glob("*/metrics.json")):
         try:
             overrides = read_yaml(file.parent / ".hydra" / "overrides.yaml", list)
@@ -130,15 +132,10 @@ def read_jobs(folder: Path) -> list[Job]:
         except (WeightsError, ValueError):
             sys.stderr.write(f"refzoo: {shown(file.parent)} is damaged and not in the table.\n")
             continue
-        pairs = (override.lstrip("+~").partition("=") for override in overrides)
-        found.append((file.parent, metrics, {key: value for key, _, value in pairs if key.split(".")[0] not in FREE}))
-    settings = [{"model": metrics["model"], "data": metrics["data"]} | own for _, metrics, own in found]
-    keys = dict.fromkeys(key for each in settings for key in each if key != "seed")
-    differing = [key for key in keys if len({each.get(key) for each in settings}) > 1] or ["model", "data"]
-    return [
-        Job(folder, {key: each.get(key, "") for key in differing}, metrics)
-        for (folder, metrics, _), each in zip(found, settings, strict=True)
-    ]
+        values = metrics | {key: value for key, _, value in (each.lstrip("+~").partition("=") for each in overrides)}
+        settings = {key: str(values.get(key, "")) for key in differing or ("model", "data")}
+        jobs.append(Job(file.parent, settings, metrics))
+    return jobs
 
 
 def summarise(jobs: list[Job]) -> list[dict[str, Any]]:
