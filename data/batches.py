@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .augmentation import Augmentation
 from .splits import Images
 
 
@@ -73,7 +72,7 @@ class TrainingBatches:
         prepare: Callable[[Tensor], Tensor],
         seed: int,
         position: Callable[[], tuple[int, int]],
-        augment: Augmentation | None = None,
+        augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
     ) -> None:
         self.split, self.batch_size, self.prepare, self.seed, self.position = split, batch_size, prepare, seed, position
         self.augment = augment

@@ -71,6 +71,26 @@ def test_draws_within_a_batch_are_a_function_of_its_place() -> None:
     assert len({*draws(0, 0), *draws(1, 0)}) == 6
 
 
+def test_augmentation_draws_by_its_batch_and_leaves_other_draws_alone() -> None:
+    def draws(seed: int, epoch: int, first: int, augmented: bool = True) -> tuple[list[float], list[float]]:
+        own: list[float] = []
+
+        def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+            own.append(torch.rand((), generator=generator).item())
+            return images
+
+        place = (epoch, first)
+        loader = TrainingBatches(
+            SPLIT, 16, Preparation(0.3, 0.4, 28), seed, lambda: place, augment if augmented else None
+        )
+        return own, [torch.rand(()).item() for _ in loader]
+
+    assert draws(1, 0, 1)[0] == draws(1, 0, 0)[0][1:]
+    assert len({*draws(1, 0, 0)[0], *draws(1, 1, 0)[0], *draws(2, 0, 0)[0]}) == 9
+    assert draws(1, 0, 0)[1] == draws(1, 0, 0, augmented=False)[1]
+    assert not {*draws(1, 0, 0)[0]} & {*draws(1, 0, 0)[1]}
+
+
 def test_places_have_seeds_of_their_own() -> None:
     seeds = {stream_seed(seed, *place) for seed in range(3) for place in [(0,), (1,), (0, 0), (0, 1), (1, 0)]}
     assert len(seeds) == 15
