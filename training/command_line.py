@@ -16,6 +16,7 @@ from models import did_you_mean
 
 from . import resuming, run_folder, sweep
 from .errors import SettingsError
+from .resuming import key_of
 from .sweep import Sweep
 
 BEGIN = ("model", "data", "seed")  # what every job's name begins with
@@ -42,7 +43,7 @@ def complete(arguments: list[str], runs: Path) -> Command:
             raise SettingsError(f"{key} cannot be set: {instead}.")
     if any(getattr(parsed, shown, None) for shown in SHOWS):
         return Command([*options, *overrides], None)
-    others = [override for override in overrides if _key(override) not in ("resume", "run_dir")]
+    others = [override for override in overrides if key_of(override) not in ("resume", "run_dir")]
     if resume := _value("resume", overrides):
         folder = resuming.find(resume, runs)
         if sweep.is_sweep(folder):
@@ -62,19 +63,15 @@ def _refuse(message: str) -> NoReturn:
 
 
 def _in_sweep(options: list[str], started: Sweep) -> Command:
-    fixed = [key for key in map(_key, started.overrides) if key not in started.named_by]
+    fixed = [key for key in map(key_of, started.overrides) if key not in started.named_by]
     exclude = f"hydra.job.config.override_dirname.exclude_keys=[{','.join(dict.fromkeys([*fixed, *BEGIN]))}]"
     directory = f"hydra.sweep.dir={_quote(started.folder)}"
     return Command([*options, "-m", *started.overrides, directory, exclude], started)
 
 
-def _key(override: str) -> str:
-    return override.lstrip("+~").partition("=")[0]
-
-
 def _value(key: str, overrides: list[str]) -> str | None:
     """What is given for `key`, as Hydra reads it."""
-    given = [override for override in overrides if _key(override) == key]
+    given = [override for override in overrides if key_of(override) == key]
     if not given:
         return None
     try:

@@ -40,8 +40,8 @@ def merge_overrides(folder: Path, given: list[str]) -> list[str]:
 
 
 def merge(recorded: list[str], given: list[str]) -> list[str]:
-    keys = {_key(override) for override in given}
-    return [override for override in recorded if _key(override) not in keys | {"run_dir", "resume"}] + given
+    keys = {key_of(override) for override in given}
+    return [override for override in recorded if key_of(override) not in keys | {"run_dir", "resume"}] + given
 
 
 def check_unchanged(folder: Path, configuration: dict[str, Any]) -> None:
@@ -86,7 +86,7 @@ def read_yaml(file: Path, kind: type) -> Any:
     return content
 
 
-def _key(override: str) -> str:
+def key_of(override: str) -> str:
     return override.lstrip("+~").partition("=")[0]
 
 

@@ -22,7 +22,7 @@ from models import WeightsError
 
 from . import atomic
 from .errors import STATUS, MachineError, SettingsError, shown
-from .resuming import SWEEP_RECORD, merge, read_yaml
+from .resuming import FREE, OPEN_ENDED, SWEEP_RECORD, key_of, merge, read_yaml
 from .run_folder import make_new
 
 HYDRAS_RECORD = "multirun.yaml"
@@ -73,16 +73,20 @@ def begun(folder: Path, overrides: list[str], may_rename: bool) -> Sweep:
 
 
 def resumed(folder: Path, given: list[str]) -> Sweep:
-    """Raises SettingsError if what is given now would make other jobs than more seeds, networks or data sets."""
+    """Raises SettingsError if what is given now would change a job that has begun; it may add seeds, for one."""
     content = read_yaml(folder / SWEEP_RECORD, dict)
     try:
         recorded, named_by = list(content["overrides"]), list(content["named_by"])
     except (KeyError, TypeError):
         raise WeightsError(f"{folder / SWEEP_RECORD} is damaged, this cannot go on. Start it anew.") from None
+    may_change = {*named_by, "model", "data", "seed"}  # with these a job is another one, in a folder of its own
     new = [key for key in _swept(given) if key not in named_by]
-    for key in new:
-        if key not in ("model", "data", "seed"):  # by these every job's name begins
-            raise SettingsError(f"this sweep does not differ by {key}. Start a new one for that.")
+    if "epochs" not in new and any(f"scheduler={schedule}" in recorded for schedule in OPEN_ENDED):
+        may_change.add("epochs")
+    for override in given:
+        key = key_of(override)
+        if key not in may_change and key.split(".")[0] not in FREE and override not in recorded:
+            raise SettingsError(f"{override} would change a sweep that has begun. Start a new one for that.")
     return Sweep(folder, merge(recorded, given), named_by + new, resumed=True)
 
 
@@ -132,7 +136,7 @@ def read_jobs(folder: Path, differing: list[str]) -> list[Job]:
         except (WeightsError, ValueError):
             sys.stderr.write(f"refzoo: {shown(file.parent)} is damaged and not in the table.\n")
             continue
-        values = metrics | {key: value for key, _, value in (each.lstrip("+~").partition("=") for each in overrides)}
+        values = metrics | {key_of(override): override.partition("=")[2] for override in overrides}
         settings = {key: str(values.get(key, "")) for key in differing or ("model", "data")}
         jobs.append(Job(file.parent, settings, metrics))
     return jobs
