@@ -118,6 +118,7 @@ def train(config: DictConfig) -> None:
     from training.data_module import DeviceBatches
     from training.history import History, log
     from training.interruption import Interruption
+    from training.profiling import NoProfiler
     from training.run_folder import RunFolder
     from training.selection import BestNetwork
 
@@ -183,7 +184,7 @@ def train(config: DictConfig) -> None:
                     checkpoints.Checkpoints(folder.path / "checkpoints", config.checkpoint.every_minutes),
                     *([terminal.ProgressBar()] if on_terminal else []),
                 ],
-                profiler=machine.NoProfiler(),
+                profiler=NoProfiler(),
                 plugins=[checkpoints.CheckpointFiles()],
                 default_root_dir=folder.path,
                 enable_progress_bar=on_terminal,
@@ -219,28 +220,29 @@ def test(
     """The weights that are stored, those of `epoch`, and their figures. The test set is used here, once."""
     from models.weights import serialize
     from training import machine
-    from training.evaluation import evaluate
+    from training.evaluation import figures, logits_of
 
-    figures = {
-        "val": evaluate(network, splits.val, prepare, device) if splits.val else None,
-        "test": evaluate(network, splits.test, prepare, device),
+    measured = {
+        name: figures(logits_of(network, split, prepare, device), split.labels) if split else None
+        for name, split in (("val", splits.val), ("test", splits.test))
     }
     plain: Any = OmegaConf.to_container(config, resolve=True)
     card = {
         "data": config.data.name,
         "input": {"channels": 1, **asdict(prepare)},
         "classes": splits.facts.classes,
-        "metrics": figures,
+        "metrics": measured,
         "training": {
             "images": len(splits.train.labels),
             "epoch": epoch,
+            **{key: plain["data"][key] for key in ("train_size", "val_size", "test_size")},
             "augment": plain["data"]["augment"],
             **{key: plain[key] for key in TRAINING_KEYS},
         },
         "versions": machine.versions(),
     }
     arguments = {key: value for key, value in plain["model"].items() if key not in ("_target_", "name")}
-    return serialize(network, config.model.name, arguments, card), figures
+    return serialize(network, config.model.name, arguments, card), measured
 
 
 if __name__ == "__main__":

@@ -57,20 +57,24 @@ def create(name: str, **arguments: Any) -> nn.Module:
 
 
 def load(source: str | Path) -> nn.Module:
-    """The trained network of a run folder or a weights file, on the CPU in evaluation mode.
+    """The trained network of a run folder, a weights file or a published name, on the CPU in evaluation mode.
 
-    Raises WeightsError, saying which of them it was, unless hash, header, keys, shapes and values are in order.
+    Raises WeightsError, saying which of them it was, unless size, hash, header, keys, shapes and values are in order.
     """
+    from .cards import read
     from .weights import load_network
 
-    return load_network(source)
+    return load_network(read(source))
 
 
 def card(source: str | Path) -> dict[str, Any]:
-    """What a weights file says of itself: network, arguments, input, classes, metrics, training, versions."""
-    from .weights import read_card
+    """What weights say of themselves: network, arguments, input, classes, metrics, training, versions. Needs no torch.
 
-    return read_card(source)
+    Raises WeightsError as `load` does, but does not look at the tensors' keys, shapes and values.
+    """
+    from .cards import read
+
+    return read(source).card
 
 
 class Argument(NamedTuple):

@@ -1,13 +1,6 @@
-"""Weights that describe themselves: one safetensors file holds the tensors and, in its header, the card.
+"""From a network to the bytes of its weights file, and back. Reading imports and runs nothing that a file names."""
 
-The card names the network among our own (it is looked up there and nowhere else), its arguments, what its input must
-look like, its classes, how it was trained and how good it is. A SHA-256 covers card and tensors. Reading a file
-imports and runs nothing that the file names.
-"""
-
-import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,103 +8,101 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from . import WeightsError, create, names, signature
+from . import WeightsError, cards, create, signature
 
-LARGEST_ARGUMENT = 65_536  # no size of a network is larger; a card that asks for more is damaged or hostile
+STORAGE = ("float32", "float16", "int8")
+SCALE = ".scale"  # of the int8 matrix whose name stands before it: a float32 for each output channel
+LARGEST_INT8 = 127
 
 
-def serialize(network: nn.Module, name: str, arguments: dict[str, Any], card: dict[str, Any]) -> bytes:
+def serialize(
+    network: nn.Module, name: str, arguments: dict[str, Any], card: dict[str, Any], storage: str = "float32"
+) -> bytes:
     """The file of a network that `create(name, **arguments)` made: the same network gives the same bytes.
 
-    `card` adds to the file whatever else should be known of the network, as plain JSON.
+    `card` adds to the file whatever else should be known of the network, as plain JSON. `storage` is how tensors of two
+    and more dimensions are kept: int8 is rounded to 127ths of the largest weight of each output channel.
     """
-    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}
+    tensors = store(network, storage)
     complete = {key: arguments.get(key, argument.default) for key, argument in signature(name).items()}
-    card = {"network": name, "arguments": complete, **card}
-    card["sha256"] = _digest(card, tensors)
-    return save(tensors, metadata={"refzoo": json.dumps(card, sort_keys=True)})  # one entry: their order is random
+    card = {"network": name, "arguments": complete, **card, "storage": storage}
+    sealed = cards.seal(card, save(tensors))
+    return save(tensors, metadata={cards.KEY: json.dumps(sealed, sort_keys=True)})
 
 
-def read_card(source: str | Path) -> dict[str, Any]:
-    return _read(source)[0]
-
-
-def load_network(source: str | Path) -> nn.Module:
-    path = locate(source)
-    card, tensors = _read(source)
+def load_network(file: cards.WeightsFile) -> nn.Module:
+    path, card, content = file
     try:
         with torch.device("meta"):  # nothing is allocated before the file's own shapes are known to fit
             network = create(card["network"], **card["arguments"])
     except (ValueError, TypeError, RuntimeError) as error:
         raise WeightsError(f"{path} describes a network that cannot be built: {error}") from None
+    try:
+        stored = load(content)
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is not a readable safetensors file ({error}). {cards.WHAT_NEXT}") from None
     expected = network.state_dict()
-    if missing := expected.keys() - tensors.keys():
-        raise WeightsError(f"{path} lacks {_few(missing)}, which {card['network']} has. {WHAT_NEXT}")
-    if unknown := tensors.keys() - expected.keys():
-        raise WeightsError(f"{path} holds {_few(unknown)}, which {card['network']} has not. {WHAT_NEXT}")
+    scales = {key + SCALE for key, tensor in stored.items() if tensor.dtype == torch.int8 and key in expected}
+    if missing := (expected.keys() | scales) - stored.keys():
+        raise WeightsError(f"{path} lacks {_few(missing)}, which {card['network']} has. {cards.WHAT_NEXT}")
+    if unknown := stored.keys() - (expected.keys() | scales):
+        raise WeightsError(f"{path} holds {_few(unknown)}, which {card['network']} has not. {cards.WHAT_NEXT}")
+    for key, wanted in expected.items():
+        fits = stored[key].shape == wanted.shape and (
+            stored[key].dtype == wanted.dtype
+            or (wanted.dtype == torch.float32 and wanted.dim() > 1 and stored[key].dtype in (torch.float16, torch.int8))
+        )
+        if not fits:
+            found, meant = (f"{list(tensor.shape)} {tensor.dtype}" for tensor in (stored[key], wanted))
+            raise WeightsError(f"{path}: {key} is {found}, expected {meant}. {cards.WHAT_NEXT}")
+        if key + SCALE in scales and not _fits_as_scale(stored[key + SCALE], wanted):
+            raise WeightsError(f"{path}: {key + SCALE} is not one float32 an output channel. {cards.WHAT_NEXT}")
+    tensors = restore(stored)
     for key, tensor in tensors.items():
-        found, wanted = (f"{list(t.shape)} {t.dtype}" for t in (tensor, expected[key]))
-        if found != wanted:
-            raise WeightsError(f"{path}: {key} is {found}, expected {wanted}. {WHAT_NEXT}")
         if not torch.isfinite(tensor).all():
-            raise WeightsError(f"{path}: {key} holds values that are not finite. {WHAT_NEXT}")
+            raise WeightsError(f"{path}: {key} holds values that are not finite. {cards.WHAT_NEXT}")
     network.load_state_dict(tensors, assign=True)
     return network.eval()
 
 
-def locate(source: str | Path) -> Path:
-    """The weights file of a run folder, or the file itself. Raises WeightsError when there is none."""
-    path = Path(source)
-    if path.is_dir():
-        path = path / "weights.safetensors"
-    if not path.is_file():
-        raise WeightsError(f"there are no weights at {path}. Expected a run folder that has finished, or its file.")
-    return path
+def store(network: nn.Module, storage: str) -> dict[str, Tensor]:
+    """A network's tensors as a file keeps them."""
+    stored: dict[str, Tensor] = {}
+    for key, tensor in network.state_dict().items():
+        tensor = tensor.detach().cpu().contiguous()
+        if tensor.dim() < 2 or storage == "float32":  # biases and norms stay as they are
+            stored[key] = tensor
+        elif storage == "float16":
+            stored[key] = tensor.half()
+        else:
+            scale = tensor.flatten(1).abs().amax(dim=1) / LARGEST_INT8
+            steps = tensor / _along(scale.clamp(min=torch.finfo(torch.float32).tiny), tensor)
+            stored[key], stored[key + SCALE] = steps.round().to(torch.int8), scale
+    return stored
 
 
-def _read(source: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The card and the tensors of a file, held against its SHA-256 and the fields that every card has."""
-    path = locate(source)
-    try:
-        content = path.read_bytes()  # once: what is checked is what is used, whatever becomes of the file
-        tensors = load(content)
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        card = json.loads(header["__metadata__"]["refzoo"])
-    except KeyError:
-        raise WeightsError(f"{path} has no card: it is not a file of this project. {WHAT_NEXT}") from None
-    except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{path} is not a readable safetensors file ({error}). {WHAT_NEXT}") from None
-    if not isinstance(card, dict):
-        raise WeightsError(f"{path} has a damaged card. {WHAT_NEXT}")
-    if (stated := card.pop("sha256", None)) != (digest := _digest(card, tensors)):
-        raise WeightsError(f"{path} is damaged: its SHA-256 is {digest}, its card says {stated}. {WHAT_NEXT}")
-    if card.get("network") not in names():
-        raise WeightsError(f"{path} holds a network {card.get('network')!r}, which is none of {', '.join(names())}.")
-    if not isinstance(card.get("arguments"), dict) or not all(map(_is_modest, card["arguments"].values())):
-        raise WeightsError(f"{path} has a card with impossible arguments: {card.get('arguments')}. {WHAT_NEXT}")
-    return card, tensors
+def restore(stored: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors that `store` was given, as nearly as their storage allows."""
+    return {
+        key: tensor.float() * _along(stored[key + SCALE], tensor)
+        if tensor.dtype == torch.int8
+        else tensor.float()
+        if tensor.dtype == torch.float16
+        else tensor
+        for key, tensor in stored.items()
+        if not (key.endswith(SCALE) and key.removesuffix(SCALE) in stored)
+    }
 
 
-def _is_modest(value: Any) -> bool:
-    if isinstance(value, list):
-        return len(value) <= 64 and all(map(_is_modest, value))
-    return (
-        value is None or isinstance(value, str) or (isinstance(value, int | float) and abs(value) <= LARGEST_ARGUMENT)
-    )
+def _along(scale: Tensor, tensor: Tensor) -> Tensor:
+    """One number an output channel, shaped to be multiplied with the channel's weights."""
+    return scale.reshape(-1, *[1] * (tensor.dim() - 1))
 
 
-def _digest(card: dict[str, Any], tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256(json.dumps(card, sort_keys=True).encode())
-    for key in sorted(tensors):
-        tensor = tensors[key]
-        digest.update(f"{key} {tensor.dtype} {list(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+def _fits_as_scale(scale: Tensor, matrix: Tensor) -> bool:
+    return scale.dtype == torch.float32 and scale.shape == matrix.shape[:1]
 
 
 def _few(keys: Any) -> str:
     first, *rest = sorted(keys)
     return f"{first} and {len(rest)} more" if rest else first
-
-
-WHAT_NEXT = "Train it again, or take the file from where it came."

@@ -1,34 +1,56 @@
-"""How good a network is on a split: the figures that are published."""
+"""How good a network is on a split: the figures that are published. Needs no Lightning."""
 
 import math
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from data.batches import EVALUATION_BATCH, EvaluationBatches, Preparation
 from data.splits import Images
+from models import WeightsError
 
 from .errors import RunFailed
 
+QUICK = 500  # images of a quick look
+LOSS_TOLERANCE, ACCURACY_TOLERANCE = 1e-3, 2e-4  # relative; a share of the images: processors round differently
+
 
 @torch.inference_mode()
-def evaluate(
-    network: nn.Module, split: Images, prepare: Preparation, device: torch.device | str = "cpu"
-) -> dict[str, float | int]:
-    """Mean cross entropy, share of right answers and number of images, each image used once.
-
-    `network` is left on `device` in evaluation mode.
-    """
+def logits_of(network: nn.Module, split: Images, prepare: Preparation, device: torch.device | str = "cpu") -> Tensor:
+    """(N, num_classes) on the CPU, each image used once. `network` is left on `device` in evaluation mode."""
     network.to(device).eval()
-    loss, right, images = 0.0, 0, 0
-    for inputs, labels in EvaluationBatches(split.to(device), EVALUATION_BATCH, prepare):
-        logits = network(inputs).float()
-        loss += functional.cross_entropy(logits, labels, reduction="sum").item()
-        right += int((logits.argmax(dim=1) == labels).sum())
-        images += len(labels)
+    batches = EvaluationBatches(split.to(device), EVALUATION_BATCH, prepare)
+    return torch.cat([network(images).float() for images, _ in batches]).cpu()
+
+
+def figures(logits: Tensor, labels: Tensor) -> dict[str, float | int]:
+    """Mean cross entropy, share of right answers and number of images. Raises RunFailed if the loss is not finite."""
+    loss = functional.cross_entropy(logits.double(), labels).item()
     if not math.isfinite(loss):
-        raise RunFailed(
-            f"the trained network's loss is {loss / images}. Try a smaller optimizer.lr or gradient_clip=1."
-        )
-    return {"loss": loss / images, "accuracy": right / images, "images": images}
+        raise RunFailed(f"the trained network's loss is {loss}. Try a smaller optimizer.lr or gradient_clip=1.")
+    right = int((logits.argmax(dim=1) == labels).sum())
+    return {"loss": loss, "accuracy": right / len(labels), "images": len(labels)}
+
+
+def agree(measured: dict[str, Any], recorded: dict[str, Any]) -> bool:
+    """Whether these are the same figures, but for the rounding of different machines."""
+    images = measured["images"]
+    differing = round(images * abs(measured["accuracy"] - recorded["accuracy"]))
+    return (
+        images == recorded["images"]
+        and differing <= max(1, ACCURACY_TOLERANCE * images)
+        and math.isclose(measured["loss"], recorded["loss"], rel_tol=LOSS_TOLERANCE)
+    )
+
+
+def preparation(card: dict[str, Any]) -> Preparation:
+    """What the network of this card wants done to its images. Raises WeightsError if the card does not say."""
+    try:
+        mean, std, image_size = (card["input"][key] for key in ("mean", "std", "image_size"))
+        if 0 <= float(mean) <= 1 and 0 < float(std) <= 1 and int(image_size) == card["arguments"]["image_size"]:
+            return Preparation(float(mean), float(std), int(image_size))
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise WeightsError(f"the card does not say what its network's input is, only {card.get('input')}.")

@@ -1,18 +1,15 @@
-"""The machine that a run finds itself on."""
+"""The machine that a run finds itself on. Needs no Lightning."""
 
 import contextlib
 import os
 import platform
-from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from lightning.pytorch.profilers import PassThroughProfiler
 
 from .errors import MachineError
 
-NOTHING = nullcontext()
 PACKAGES = ("torch", "lightning", "hydra-core", "torchmetrics", "safetensors")
 
 
@@ -22,18 +19,11 @@ def choose_accelerator(wanted: str, precision: str) -> str:
     if not available:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # or torch looks for a GPU at every optimizer step, which takes 0.2 ms
     if wanted == "cuda" and not available:
-        raise MachineError("there is no CUDA GPU here that torch can use. Take trainer=cpu, or trainer=auto.")
+        raise MachineError("there is no CUDA GPU here that torch can use. Choose cpu or auto.")
     chosen = "cuda" if available and wanted != "cpu" else "cpu"
     if precision == "16-mixed" and chosen == "cpu":
         raise MachineError("precision=16-mixed needs a CUDA GPU. Take 32-true.")
     return chosen
-
-
-class NoProfiler(PassThroughProfiler):
-    """Lightning enters its profiler's context round every hook of every callback, some fifty times a step."""
-
-    def profile(self, action_name: str) -> AbstractContextManager:  # type: ignore[override]
-        return NOTHING
 
 
 def describe_device(accelerator: str) -> str:

@@ -1,0 +1,168 @@
+"""Measure trained weights again: a run's, a file's, or published ones."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data import DATASETS, DataError, load
+from models import WeightsError, cards, did_you_mean
+from training import atomic, errors, flags
+
+if TYPE_CHECKING:
+    from data.splits import Images
+
+EXAMPLES = """
+  evaluate.py --weights runs/<run>                         on all test images
+  evaluate.py --weights runs/<run> --split val             on the images that its training validated on
+  evaluate.py --weights lenet-mnist --data fashion_mnist   on another data set
+  evaluate.py --weights all                                everything published, each against its card
+"""
+ALL = "all"
+read_splits = functools.cache(load)  # for --weights all
+
+
+def main() -> int:
+    command = read_flags()
+    if command.list:
+        print_list()
+        return 0
+    names = cards.published() if command.weights == ALL else [command.weights]
+    if not names:
+        raise WeightsError("nothing is published here: weights/ holds no card.")
+    results = [measure(name, command) for name in names]
+    if command.json:
+        write_json(command.json, results if command.weights == ALL else results[0])
+    if different := [result["weights"] for result in results if result["as_recorded"] is False]:
+        raise WeightsError(
+            f"{len(different)} of {len(results)} differ from what their cards say: {', '.join(different)}."
+        )
+    return 0
+
+
+def read_flags() -> argparse.Namespace:
+    parser = flags.Flags(
+        prog="evaluate.py", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--weights", metavar="W", help="a run folder, a weights file, a published name, or all for all published ones")
+    add("--list", action="store_true", help="show what is published")
+    add("--data", metavar="NAME", help=f"another data set than it was trained on: {', '.join(DATASETS)}")
+    add("--split", default="test", help="test (the default), val or train, as the run cut them, without augmentation")
+    add("--quick", action="store_true", help="only the first 500 test images")
+    add("--device", default="auto", help="auto (the default: CUDA where there is one), cpu or cuda")
+    add("--json", metavar="FILE", help="write the figures there; - is standard output, which then has nothing else")
+    command = parser.parse_args()
+    for flag, valid in {"split": ("test", "val", "train"), "device": ("auto", "cpu", "cuda"), "data": DATASETS}.items():
+        value = getattr(command, flag)
+        if value is not None and value not in valid:
+            raise errors.SettingsError(f"there is no --{flag} {value!r}{did_you_mean(value, valid)}")
+    if not command.weights and not command.list:
+        raise errors.SettingsError("--weights is missing: a run folder, a weights file, a published name, or all.")
+    if command.quick and command.split != "test":
+        raise errors.SettingsError("--quick looks at test images. Leave --split out.")
+    return command
+
+
+def measure(source: str, command: argparse.Namespace) -> dict[str, Any]:
+    """The figures of one network and what its card says of them, printed as they come."""
+    began, out = time.perf_counter(), sys.stderr if command.json == "-" else sys.stdout
+    file = cards.read(source)
+    card, epochs = file.card, file.card["training"].get("epoch")
+    print(
+        f"{source}: {card['network']}, trained on {card['data']}, epoch {epochs}",
+        file=out,
+        flush=True,
+    )
+
+    # Only now what takes seconds to import.
+    from models.weights import load_network
+    from training import evaluation, machine
+
+    device = machine.choose_accelerator(command.device, "32-true")
+    network, prepare = load_network(file), evaluation.preparation(card)
+    data_name = command.data or card["data"]
+    images, recorded = choose_images(file, data_name, command.split, command.quick)
+    figures = evaluation.figures(evaluation.logits_of(network, images, prepare, device), images.labels)
+    as_recorded = evaluation.agree(figures, recorded) if recorded else None
+    remark = {None: "", True: ", as recorded", False: f", recorded {recorded}"}[as_recorded]
+    print(
+        f"{data_name}: {command.split} accuracy {figures['accuracy']:.4f}, loss {figures['loss']:.4f} "
+        f"({figures['images']} images){remark}",
+        file=out,
+        flush=True,
+    )
+    return {
+        "weights": source,
+        "network": card["network"],
+        "data": data_name,
+        "split": command.split,
+        **figures,
+        "recorded": recorded,
+        "as_recorded": as_recorded,
+        "device": machine.describe_device(device),
+        "seconds": round(time.perf_counter() - began, 2),
+        "versions": machine.versions(),
+    }
+
+
+def choose_images(
+    file: cards.WeightsFile, data_name: str, split: str, quick: bool
+) -> tuple[Images, dict[str, Any] | None]:
+    """The images of that split, as the network's training cut it, and the figures that its card has for them."""
+    from data.splits import Images
+    from training.evaluation import QUICK
+
+    if data_name not in DATASETS:
+        raise DataError(f"{file.path} was trained on {data_name!r}, which is not here. Name a data set with --data.")
+    card, own = file.card, data_name == file.card["data"]
+    try:
+        sizes = {key: card["training"][key] for key in ("train_size", "val_size", "test_size")} if own else {}
+        images = getattr(read_splits(data_name, card["arguments"]["num_classes"], **sizes), split)
+    except (KeyError, TypeError) as error:
+        raise WeightsError(f"{file.path} has a card that does not say how its data were cut ({error}).") from None
+    if images is None:
+        raise errors.SettingsError(f"{file.path} was trained on all training images, none are left for --split val.")
+    if quick:
+        images = Images(*(tensor[:QUICK] for tensor in images))
+    return images, card["metrics"].get("quick" if quick else split) if own else None
+
+
+def write_json(name: str, content: Any) -> None:
+    text = json.dumps(content, indent=2) + "\n"
+    if name == "-":
+        sys.stdout.write(text)
+    else:
+        atomic.write(Path(name).expanduser().absolute(), text.encode())
+
+
+def print_list() -> None:
+    """A table of what is published, from the cards alone."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("name", overflow="fold")
+    for head in ("val %", "test %", "parameters", "kB"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for name in cards.published():
+        card = cards.beside(name)
+        val, test = (card["metrics"][split] for split in ("val", "test"))
+        table.add_row(
+            name,
+            f"{100 * val['accuracy']:.2f}" if val else "-",
+            f"{100 * test['accuracy']:.2f}",
+            f"{card['parameters']:,}",
+            f"{card['file']['bytes'] / 1e3:,.0f}",
+        )
+    Console(highlight=False).print(table)
+
+
+if __name__ == "__main__":
+    flags.run(main)

@@ -1,0 +1,156 @@
+"""Weights files and their cards, without torch: where a file is, what it says of itself, whether it is whole.
+
+A weights file is one safetensors file; the card lies in its header, under the single key "refzoo". It names the network
+among our own, its arguments, what its input must look like, its classes, how it was trained and how good it is. A
+SHA-256 covers card and tensors. A published file, `weights/<name>.safetensors`, has its card beside it once more, with
+the file's size and hash: what does not agree with it is refused.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import WeightsError, did_you_mean, names
+
+PUBLISHED = Path(__file__).resolve().parents[1] / "weights"
+KEY = "refzoo"  # one entry in the header: safetensors writes several in random order
+FIELDS = {  # of every card, and their types
+    "network": str,
+    "arguments": dict,
+    "data": str,  # the name of the data set
+    "input": dict,  # channels, image_size, mean and std of pixels in [0, 1]
+    "classes": list,
+    "metrics": dict,  # val (or null) and test, each with loss, accuracy, images
+    "training": dict,
+    "versions": dict,
+}
+LARGEST_FILE = 2 << 30  # bytes; four times VGG-11 at 224
+LARGEST_ARGUMENT = 65_536  # no size of a network is larger; a card that asks for more is damaged or hostile
+WHAT_NEXT = "Train it again, or take the file from where it came."
+
+
+class WeightsFile(NamedTuple):
+    """A file that was found whole: what was checked is what is used, whatever becomes of it on the disk."""
+
+    path: Path
+    card: dict[str, Any]
+    content: bytes
+
+
+def published() -> list[str]:
+    return sorted(path.stem for path in PUBLISHED.glob("*.json"))
+
+
+def locate(source: str | Path) -> Path:
+    """The file meant by a run folder, a file or a published name. Raises WeightsError when there is none."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        path = path / "weights.safetensors"
+        if not path.is_file():
+            raise WeightsError(f"there are no weights at {path}. Expected a run folder that has finished.")
+    if path.is_file():
+        return path
+    if source in published():
+        return PUBLISHED / f"{source}.safetensors"
+    if path.name == str(source) and not path.suffix:
+        valid = did_you_mean(str(source), published()) if published() else "."
+        raise WeightsError(f"there are no published weights {str(source)!r}, and no file or run folder{valid}")
+    raise WeightsError(f"there are no weights at {path}. Expected a run folder, its file, or a published name.")
+
+
+def read(source: str | Path) -> WeightsFile:
+    """Raises WeightsError, saying what is wrong, unless size, hash, header and card are in order."""
+    path = locate(source)
+    try:
+        if (size := path.stat().st_size) > LARGEST_FILE:
+            raise WeightsError(f"{path} is {size} bytes, more than any network of ours. {WHAT_NEXT}")
+        content = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read ({error.strerror}). {WHAT_NEXT}") from None
+    if published_card := _published_card(path):
+        for what, found in _identity(content).items():
+            if found != (stated := published_card["file"].get(what)):
+                raise WeightsError(f"{path} is damaged: its {what} is {found}, its card says {stated}. {WHAT_NEXT}")
+    header, data = _split(path, content)
+    try:
+        card = json.loads(header.pop("__metadata__")[KEY])
+    except (KeyError, TypeError):
+        raise WeightsError(f"{path} has no card: it is not a file of this project. {WHAT_NEXT}") from None
+    except (ValueError, RecursionError):
+        card = None
+    if not isinstance(card, dict):
+        raise WeightsError(f"{path} has a damaged card. {WHAT_NEXT}")
+    if (stated := card.pop("sha256", None)) != (found := digest(card, header, data)):
+        raise WeightsError(f"{path} is damaged: its SHA-256 is {found}, its card says {stated}. {WHAT_NEXT}")
+    for field, kind in FIELDS.items():
+        if not isinstance(card.get(field), kind):
+            raise WeightsError(f"{path} has a card whose {field} is {card.get(field)!r}. {WHAT_NEXT}")
+    if card["network"] not in names():
+        raise WeightsError(f"{path} holds a network {card['network']!r}, which is none of {', '.join(names())}.")
+    if not all(map(_is_modest, card["arguments"].values())):
+        raise WeightsError(f"{path} has a card with impossible arguments: {card['arguments']}. {WHAT_NEXT}")
+    if published_card and card != {key: value for key, value in published_card.items() if key != "file"}:
+        raise WeightsError(f"{path.with_suffix('.json')} is damaged: it is not the card inside the file. {WHAT_NEXT}")
+    return WeightsFile(path, card, content)
+
+
+def seal(card: dict[str, Any], content: bytes) -> dict[str, Any]:
+    """The card with the SHA-256 over itself and the tensors of `content`, a safetensors file without metadata."""
+    header, data = _split(Path("the new file"), content)
+    return {**card, "sha256": digest(card, header, data)}
+
+
+def digest(card: dict[str, Any], header: dict[str, Any], data: bytes) -> str:
+    """`header` names each tensor's type, shape and place in `data`."""
+    found = hashlib.sha256(json.dumps([card, header], sort_keys=True).encode())
+    found.update(data)
+    return found.hexdigest()
+
+
+def beside(name: str) -> dict[str, Any]:
+    """The card of published weights as it lies beside the file, which is not looked at."""
+    path = PUBLISHED / f"{name}.json"
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        if card["file"].keys() != {"bytes", "sha256"}:
+            raise ValueError("it does not name its file")
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{path} is not a card ({type(error).__name__}: {error}). {WHAT_NEXT}") from None
+    return card
+
+
+def with_identity(card: dict[str, Any], content: bytes) -> dict[str, Any]:
+    """The card that is published beside a file."""
+    return {**card, "file": _identity(content)}
+
+
+def _identity(content: bytes) -> dict[str, Any]:
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _published_card(path: Path) -> dict[str, Any] | None:
+    return beside(path.stem) if path.resolve().parent == PUBLISHED else None
+
+
+def _split(path: Path, content: bytes) -> tuple[dict[str, Any], bytes]:
+    """The header and the data of a safetensors file, which must fit each other in length."""
+    length = int.from_bytes(content[:8], "little")
+    try:
+        header = json.loads(content[8 : 8 + length])
+        end = max((entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"), default=0)
+        expected = 8 + length + int(end)
+    except (ValueError, RecursionError, AttributeError, TypeError, KeyError, IndexError) as error:
+        why = f"{len(content)} bytes; {type(error).__name__}: {error}"
+        raise WeightsError(f"{path} is not a readable safetensors file ({why}). {WHAT_NEXT}") from None
+    if len(content) != expected:
+        raise WeightsError(f"{path} is damaged: it is {len(content)} bytes, its header says {expected}. {WHAT_NEXT}")
+    return header, content[8 + length :]
+
+
+def _is_modest(value: Any) -> bool:
+    if isinstance(value, list):
+        return len(value) <= 64 and all(map(_is_modest, value))
+    return (
+        value is None or isinstance(value, str) or (isinstance(value, int | float) and abs(value) <= LARGEST_ARGUMENT)
+    )
