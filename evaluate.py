@@ -7,12 +7,11 @@ import functools
 import json
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data import DATASETS, DataError, load
 from models import WeightsError, cards, did_you_mean
-from training import atomic, errors, flags
+from training import errors, flags
 
 if TYPE_CHECKING:
     from data.splits import Images
@@ -37,7 +36,8 @@ def main() -> int:
         raise WeightsError("nothing is published here: weights/ holds no card.")
     results = [measure(name, command) for name in names]
     if command.json:
-        write_json(command.json, results if command.weights == ALL else results[0])
+        content = results if command.weights == ALL else results[0]
+        flags.write(command.json, json.dumps(content, indent=2) + "\n")
     if different := [result["weights"] for result in results if result["as_recorded"] is False]:
         raise WeightsError(
             f"{len(different)} of {len(results)} differ from what their cards say: {', '.join(different)}."
@@ -56,7 +56,12 @@ def read_flags() -> argparse.Namespace:
     add("--split", default="test", help="test (the default), val or train, as the run cut them, without augmentation")
     add("--quick", action="store_true", help="only the first 500 test images")
     add("--device", default="auto", help="auto (the default: CUDA where there is one), cpu or cuda")
-    add("--json", metavar="FILE", help="write the figures there; - is standard output, which then has nothing else")
+    add(
+        "--json",
+        metavar="FILE",
+        type=flags.output,
+        help="write the figures there; - is standard output",
+    )
     command = parser.parse_args()
     for flag, valid in {"split": ("test", "val", "train"), "device": ("auto", "cpu", "cuda"), "data": DATASETS}.items():
         value = getattr(command, flag)
@@ -130,15 +135,10 @@ def choose_images(
         raise errors.SettingsError(f"{file.path} was trained on all training images, none are left for --split val.")
     if quick:
         images = Images(*(tensor[:QUICK] for tensor in images))
-    return images, card["metrics"].get("quick" if quick else split) if own else None
-
-
-def write_json(name: str, content: Any) -> None:
-    text = json.dumps(content, indent=2) + "\n"
-    if name == "-":
-        sys.stdout.write(text)
-    else:
-        atomic.write(Path(name).expanduser().absolute(), text.encode())
+    recorded = card["metrics"].get("quick" if quick else split) if own else None
+    if recorded and not all(isinstance(recorded.get(key), int | float) for key in ("loss", "accuracy", "images")):
+        raise WeightsError(f"{file.path} has a card whose {split} figures are {recorded}.")
+    return images, recorded
 
 
 def print_list() -> None:
@@ -159,7 +159,7 @@ def print_list() -> None:
             f"{100 * val['accuracy']:.2f}" if val else "-",
             f"{100 * test['accuracy']:.2f}",
             f"{card['parameters']:,}",
-            f"{card['file']['bytes'] / 1e3:,.0f}",
+            f"{card['file']['size'] / 1e3:,.0f}",
         )
     Console(highlight=False).print(table)
 

@@ -113,20 +113,23 @@ def beside(name: str) -> dict[str, Any]:
     path = PUBLISHED / f"{name}.json"
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
-        if card["file"].keys() != {"bytes", "sha256"}:
+        if card["file"].keys() != {"size", "sha256"}:
             raise ValueError("it does not name its file")
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{path} is not a card ({type(error).__name__}: {error}). {WHAT_NEXT}") from None
     return card
 
 
-def with_identity(card: dict[str, Any], content: bytes) -> dict[str, Any]:
-    """The card that is published beside a file."""
+def beside_file(content: bytes) -> dict[str, Any]:
+    """The card to be published beside a file of this content."""
+    header, _ = _split(Path("the new file"), content)
+    card = json.loads(header["__metadata__"][KEY])
+    del card["sha256"]  # of card and tensors; here it is that of the file
     return {**card, "file": _identity(content)}
 
 
 def _identity(content: bytes) -> dict[str, Any]:
-    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    return {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def _published_card(path: Path) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from safetensors.torch import save, save_file
 
 import models
 from models import WeightsError, cards
-from models.weights import serialize
+from models.weights import STORAGE, serialize
 
 CARD = {"data": "mnist", "input": {}, "classes": [], "metrics": {}, "training": {}, "versions": {}}
 ARGUMENTS = {"image_size": 28, "activation": "relu", "padding": 2}
@@ -100,6 +100,98 @@ def test_a_change_is_noticed(file: Path, change, says: str) -> None:
 )
 def test_a_file_of_something_else_is_refused(file: Path, change, says: str) -> None:
     tamper(file, change, reseal=True)
+    with pytest.raises(WeightsError, match=says):
+        models.load(file)
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A published file, `mlp-mnist`, with its card beside it."""
+    folder = tmp_path / "published"
+    folder.mkdir()
+    monkeypatch.setattr(cards, "PUBLISHED", folder)
+    torch.manual_seed(0)
+    content = serialize(models.create("mlp"), "mlp", {}, CARD, storage="float16")
+    (folder / "mlp-mnist.safetensors").write_bytes(content)
+    (folder / "mlp-mnist.json").write_text(json.dumps(cards.beside_file(content)))
+    return folder
+
+
+def test_published_weights_go_by_their_name(published: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network, images = models.create("mlp").eval(), torch.randn(2, 1, 28, 28)
+    for source in ("mlp-mnist", published / "mlp-mnist.safetensors"):
+        torch.testing.assert_close(models.load(source)(images), network(images), atol=2e-3, rtol=0)
+        assert models.card(source)["network"] == "mlp"
+    with pytest.raises(WeightsError, match=r"no published weights 'mlp-mnits', .*, did you mean 'mlp-mnist'"):
+        models.load("mlp-mnits")
+
+
+def test_a_file_that_is_not_its_cards_is_refused_also_when_it_was_read_before(published: Path) -> None:
+    models.load("mlp-mnist")
+    file, card = published / "mlp-mnist.safetensors", published / "mlp-mnist.json"
+    whole, stated = file.read_bytes(), json.loads(card.read_text())
+    file.write_bytes(serialize(models.create("mlp"), "mlp", {}, CARD, storage="float16"))  # whole, but another one
+    for read in (models.load, models.card):
+        with pytest.raises(WeightsError, match=r"is damaged: its sha256 is .*, its card says"):
+            read("mlp-mnist")
+        with pytest.raises(WeightsError, match=r"is damaged: its sha256 is .*, its card says"):
+            read(file)
+    file.write_bytes(whole + b" ")
+    with pytest.raises(WeightsError, match=r"is damaged: its size is \d+, its card says \d+"):
+        models.load("mlp-mnist")
+    file.write_bytes(whole)
+    for wrong in (stated | {"data": "fashion_mnist"}, stated | {"file": {}}, {}, []):
+        card.write_text(json.dumps(wrong))
+        with pytest.raises(WeightsError, match=r"mlp-mnist.json is (damaged: it is not the card|not a card)"):
+            models.load("mlp-mnist")
+    card.write_text(json.dumps(stated))
+    models.load("mlp-mnist")
+
+
+@pytest.mark.parametrize(("name", "arguments"), [("gru", {}), ("resnet18", {"image_size": 28})])
+@pytest.mark.parametrize("storage", STORAGE)
+def test_storage(name: str, arguments: dict[str, int], storage: str, file: Path) -> None:
+    """Held to numpy's own 16-bit floats, and to the bound of a rounding: half a step of its channel."""
+    network = models.create(name, **arguments)
+    file.write_bytes(serialize(network, name, arguments, CARD, storage=storage))
+    assert models.card(file)["storage"] == storage
+    loaded = models.load(file).state_dict()
+    size, matrices = file.stat().st_size, sum(p.numel() for p in network.parameters() if p.dim() > 1)
+    assert size == pytest.approx({"float32": 4, "float16": 2, "int8": 1}[storage] * matrices, rel=0.15)
+    for key, tensor in network.state_dict().items():
+        was, now = tensor.numpy(), loaded[key].numpy()
+        assert was.dtype == now.dtype
+        if storage == "float32" or was.ndim < 2:
+            assert (was == now).all()
+        elif storage == "float16":
+            assert (was.astype("float16").astype("float32") == now).all()
+        else:
+            largest = abs(was).reshape(len(was), -1).max(axis=1).reshape(-1, *[1] * (was.ndim - 1))
+            assert (abs(was - now) <= largest / 127 * 0.50001).all()
+            assert now[0].size < 100 or len({*now[0].ravel().round(7)}) > 20
+
+
+def test_a_channel_of_zeros_survives_int8(file: Path) -> None:
+    network = models.create("softmax_regression")
+    torch.nn.init.zeros_(network.output.weight)  # type: ignore[union-attr]
+    file.write_bytes(serialize(network, "softmax_regression", {}, CARD, storage="int8"))
+    assert not models.load(file).state_dict()["output.weight"].any()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda tensors: tensors.pop("output.weight.scale"), "lacks output.weight.scale"),
+        (lambda tensors: tensors.update({"output.weight.scale": torch.ones(9)}), "output.weight.scale is not one"),
+        (lambda tensors: tensors["output.weight.scale"].fill_(float("inf")), "output.weight holds .* not finite"),
+        (lambda tensors: tensors.update({"output.bias": torch.ones(10).half()}), "output.bias is .* expected"),
+        (lambda tensors: tensors.update({"output.bias.scale": torch.ones(10)}), "holds output.bias.scale, which"),
+    ],
+)
+def test_scales_that_do_not_fit_are_refused(file: Path, change, says: str) -> None:
+    file.write_bytes(serialize(models.create("softmax_regression"), "softmax_regression", {}, CARD, storage="int8"))
+    tamper(file, lambda card, tensors: change(tensors), reseal=True)
     with pytest.raises(WeightsError, match=says):
         models.load(file)
 

@@ -1,0 +1,183 @@
+"""evaluate.py gives a run's own figures again, and says what is wrong with weights that it cannot trust."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Run, read_once
+
+import data
+import evaluate
+import models
+from data import idx
+from models.weights import serialize
+from training import flags
+from training.evaluation import agree
+
+ROOT = Path(__file__).parents[1]
+RunTrain = Callable[..., Run]
+Evaluate = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run_evaluate(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Evaluate:
+    def run(*words: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["evaluate.py", *map(str, words)])
+        monkeypatch.setattr(idx, "read", read_once)
+        evaluate.read_splits.cache_clear()
+        capfd.readouterr()
+        status = flags.status_of(evaluate.main)
+        captured = capfd.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+def write_weights(file: Path, classes: int = 10, **changes: Any) -> Path:
+    """A fresh softmax regression with a card as train.py would have made it, and with `changes`."""
+    torch.manual_seed(0)
+    arguments = {"num_classes": classes}
+    card = {
+        "data": "mnist",
+        "input": {"channels": 1, "image_size": 28, "mean": 0.13, "std": 0.31},
+        "classes": [str(digit) for digit in range(classes)],
+        "metrics": {"val": None, "test": None},
+        "training": {"epoch": 1, "train_size": None, "val_size": 5000, "test_size": 1000},
+        "versions": {},
+    }
+    content = serialize(
+        models.create("softmax_regression", **arguments), "softmax_regression", arguments, card | changes
+    )
+    file.write_bytes(content)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ("model=mlp ema=0.9", "mnist"),
+        ("model=lenet optimizer.lr=0.01", "fashion_mnist"),
+        ("model=gru model.bidirectional=true data.test_size=300 select=best", "mnist"),
+        ("model=densenet data.test_size=32 data.train_size=64 data.val_size=32 epochs=1", "fashion_mnist"),
+    ],
+)
+def test_the_figures_are_those_of_the_run(
+    run_train: RunTrain, run_evaluate: Evaluate, settings: str, name: str, tmp_path: Path
+) -> None:
+    run = run_train(*settings.split(), f"data={name}")
+    assert run.status == 0, run.errors
+    for split in ("test", "val"):
+        status, output, complaints = run_evaluate("--weights", run.folder, "--split", split, "--json", tmp_path / "j")
+        assert (status, complaints) == (0, "")
+        recorded = run.metrics[split]
+        measured = json.loads((tmp_path / "j").read_text())
+        assert {key: measured[key] for key in recorded} == recorded  # to the last bit: the same arithmetic
+        assert measured["as_recorded"] is True
+        assert f"{split} accuracy {recorded['accuracy']:.4f}" in output
+        assert output.endswith("as recorded\n")
+
+
+def test_a_split_is_cut_as_the_run_cut_it(run_train: RunTrain, run_evaluate: Evaluate) -> None:
+    """Without augmentation, which the run's own training figures include."""
+    run = run_train("model=softmax_regression", "data.train_size=600", "data.val_size=400", "data.augment.shift=4")
+    status, output, _ = run_evaluate("--weights", run.folder, "--split", "train", "--json", "-")
+    assert status == 0
+    measured = json.loads(output)
+    train, card = data.load("mnist", train_size=600, val_size=400).train, models.card(run.folder)
+    inputs = (train.images.float() / 255 - card["input"]["mean"]) / card["input"]["std"]
+    with torch.no_grad():
+        right = models.load(run.folder)(inputs.unsqueeze(1)).argmax(dim=1) == train.labels
+    assert measured["images"] == 600
+    assert measured["accuracy"] == right.double().mean().item()
+    assert measured["recorded"] is None
+
+
+def test_another_data_set(run_evaluate: Evaluate, tmp_path: Path) -> None:
+    file = write_weights(tmp_path / "file")
+    status, output, _ = run_evaluate("--weights", file, "--data", "fashion_mnist", "--quick")
+    assert status == 0
+    assert "fashion_mnist: test accuracy 0." in output
+    assert "(500 images)\n" in output
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "says"),
+    [
+        ([], 2, "--weights is missing: a run folder, a weights file, a published name, or all."),
+        (["--weight", "x"], 2, "unrecognized arguments: --weight x. --help shows the flags."),
+        (["--weights", "x", "--split", "tets"], 2, "there is no --split 'tets', did you mean 'test'?"),
+        (["--weights", "x", "--data", "mnits"], 2, "there is no --data 'mnits', did you mean 'mnist'?"),
+        (["--weights", "x", "--split", "val", "--quick"], 2, "--quick looks at test images."),
+        (["--weights", "no-such-name"], 4, "there are no published weights 'no-such-name', and no file or run folder"),
+        (["--weights", "no/such/folder"], 4, "there are no weights at no/such/folder."),
+        (["--weights", "FILE", "--device", "cuda"], 5, "there is no CUDA GPU here"),
+        (["--weights", "FILE", "--json", "/no/such/folder/f", "--quick"], 5, "/no/such/folder/f cannot be written"),
+    ],
+)
+def test_what_is_wrong_is_said(
+    run_evaluate: Evaluate, tmp_path: Path, words: list[str], status: int, says: str
+) -> None:
+    if "cuda" in words and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    file = write_weights(tmp_path / "file")
+    ended, _, complaints = run_evaluate(*(file if word == "FILE" else word for word in words))
+    assert ended == status
+    assert complaints.startswith("refzoo: ")
+    assert says in complaints
+    assert complaints.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "says"),
+    [
+        ({"data": "letters"}, 3, "was trained on 'letters', which is not here"),
+        ({"training": {}}, 4, "has a card that does not say how its data were cut"),
+        ({"training": {"train_size": None, "val_size": 0, "test_size": None}}, 2, "none are left for --split val"),
+        ({"input": {"mean": 0.1, "std": 0, "image_size": 28}}, 4, "does not say what its network's input is"),
+        ({"input": {"mean": 0.1, "std": 0.3, "image_size": 32}}, 4, "does not say what its network's input is"),
+        ({"metrics": {"val": {"loss": 1.0}}}, 4, "whose val figures are"),
+        ({"metrics": {"val": {"loss": 1.0, "accuracy": 0.9, "images": 5000}}}, 4, "1 of 1 differ from what their"),
+    ],
+)
+def test_cards_that_are_wrong(
+    run_evaluate: Evaluate, tmp_path: Path, changes: dict[str, Any], status: int, says: str
+) -> None:
+    file = write_weights(tmp_path / "file", **changes)
+    ended, _, complaints = run_evaluate("--weights", file, "--split", "val")
+    assert ended == status
+    assert says in complaints
+
+
+def test_too_few_classes(run_evaluate: Evaluate, tmp_path: Path) -> None:
+    status, _, complaints = run_evaluate("--weights", write_weights(tmp_path / "file", classes=9))
+    assert status == 3
+    assert "holds the label 9, expected labels below num_classes=9" in complaints
+
+
+def test_figures_agree_but_for_rounding() -> None:
+    recorded = {"loss": 0.5, "accuracy": 0.9, "images": 10_000}
+    assert agree({"loss": 0.5004, "accuracy": 0.9002, "images": 10_000}, recorded)
+    assert agree({"loss": 0.5, "accuracy": 0.8998, "images": 10_000}, recorded)
+    assert not agree({"loss": 0.5, "accuracy": 0.9003, "images": 10_000}, recorded)
+    assert not agree({"loss": 0.501, "accuracy": 0.9, "images": 10_000}, recorded)
+    assert not agree({"loss": 0.5, "accuracy": 0.9, "images": 9_999}, recorded)
+
+
+def test_it_starts_without_what_it_does_not_need(tmp_path: Path) -> None:
+    """A wrong command and a list without torch, an evaluation without Lightning, torchvision and Hydra."""
+    file = write_weights(tmp_path / "file")
+    lines = [
+        "import sys, evaluate; from training import flags",
+        "for words in (['--list'], ['--weights', 'nonsense']):",
+        "    sys.argv[1:] = words; flags.status_of(evaluate.main)",
+        "assert 'torch' not in sys.modules",
+        f"sys.argv[1:] = ['--weights', {str(file)!r}, '--quick']; status = flags.status_of(evaluate.main)",
+        "assert not {'lightning', 'torchvision', 'torchmetrics', 'hydra'} & set(sys.modules)",
+        "sys.exit(status)",
+    ]
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], cwd=ROOT, check=True)
