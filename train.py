@@ -42,6 +42,7 @@ TRAINING_KEYS = (
     "precision",
     "optimizer",
     "scheduler",
+    "weights",
 )  # what a card says of training
 outcomes: list[sweep.Outcome] = []  # of the jobs: Hydra does not hand back what they return
 
@@ -113,6 +114,8 @@ def train(config: DictConfig) -> None:
     import torch
 
     from data.batches import Preparation
+    from models import cards
+    from models.weights import initialize_from
     from training import checkpoints, machine, terminal
     from training.classification import Classification, parameter_groups
     from training.data_module import DeviceBatches
@@ -126,6 +129,8 @@ def train(config: DictConfig) -> None:
     torch.manual_seed(config.seed)
     splits = instantiate(config.data, _convert_="all")
     network = instantiate(config.model, _convert_="all")
+    if config.weights and not (config.resume and checkpoints.any_saved(Path(config.resume) / "checkpoints")):
+        initialize_from(network, cards.read(config.weights))
     optimizer = instantiate(config.optimizer, _convert_="all")
     scheduler = instantiate(config.scheduler, _convert_="all")
     probe = torch.nn.Linear(1, 1)
@@ -164,6 +169,7 @@ def train(config: DictConfig) -> None:
                 "image_size": config.image_size,
                 "parameters": parameters,
                 "device": machine.describe_device(config.trainer.accelerator),
+                "machine": machine.describe_machine(),
                 "precision": config.precision,
                 "versions": machine.versions(),
             },

@@ -65,6 +65,25 @@ def load_network(file: cards.WeightsFile) -> nn.Module:
     return network.eval()
 
 
+def initialize_from(network: nn.Module, file: cards.WeightsFile) -> None:
+    """Give `network` the weights of a file. Where it has another number of classes than they, what depends on that
+    number stays as it is. Raises WeightsError where anything else differs.
+    """
+    stored, wanted, card = load_network(file).state_dict(), network.state_dict(), file.card
+    with torch.device("meta"):
+        more_classes = {**card["arguments"], "num_classes": card["arguments"]["num_classes"] + 1}
+        widened = create(card["network"], **more_classes).state_dict()
+    head = {key for key, tensor in stored.items() if tensor.shape != widened[key].shape}
+    if differing := stored.keys() ^ wanted.keys():
+        raise WeightsError(f"{file.path} holds another network ({card['network']}): {_few(differing)} is not in both.")
+    for key, tensor in stored.items():
+        if tensor.shape == wanted[key].shape:
+            wanted[key].copy_(tensor)
+        elif key not in head:
+            shapes = f"{list(tensor.shape)} there, {list(wanted[key].shape)} here"
+            raise WeightsError(f"{file.path} holds another network ({card['network']}): {key} is {shapes}.")
+
+
 def store(network: nn.Module, storage: str) -> dict[str, Tensor]:
     """A network's tensors as a file keeps them."""
     stored: dict[str, Tensor] = {}

@@ -89,6 +89,10 @@ class CheckpointFiles(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
+def any_saved(folder: Path) -> bool:
+    return bool(_index(folder))
+
+
 def newest(folder: Path) -> Path | None:
     """The newest checkpoint that is whole, None where none was ever saved. Raises WeightsError if all are damaged."""
     entries, reason = _index(folder), ""

@@ -1,6 +1,7 @@
 """The command line: what it means in full, and what is wrong with it in one line. Nothing here imports torch."""
 
 import hashlib
+import json
 import re
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from models import did_you_mean
+from models import cards, did_you_mean
 
 from . import resuming, run_folder, sweep
 from .errors import SettingsError
@@ -43,6 +44,8 @@ def complete(arguments: list[str], runs: Path) -> Command:
             raise SettingsError(f"{key} cannot be set: {instead}.")
     if any(getattr(parsed, shown, None) for shown in SHOWS):
         return Command([*options, *overrides], None)
+    if weights := _value("weights", overrides):
+        overrides = network_of(weights, overrides)
     others = [override for override in overrides if key_of(override) not in ("resume", "run_dir")]
     if resume := _value("resume", overrides):
         folder = resuming.find(resume, runs)
@@ -87,6 +90,20 @@ def _value(key: str, overrides: list[str]) -> str | None:
 def _quote(path: Path) -> str:
     escaped = str(path).replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
+
+
+def network_of(weights: str, overrides: list[str]) -> list[str]:
+    """The overrides with a path made absolute, and, unless they choose a network, with that of the weights."""
+    file = cards.read(weights)
+    if weights not in cards.published():
+        overrides = [each for each in overrides if key_of(each) != "weights"]
+        overrides.append(f"weights={_quote(file.path.absolute())}")
+    if any(key_of(override) in ("model", "recipe") for override in overrides):
+        return overrides
+    network, arguments = file.card["network"], file.card["arguments"]
+    own = {key: value for key, value in arguments.items() if key not in ("in_channels", "num_classes", "image_size")}
+    chosen = [f"model={network}", *(f"++model.{key}={json.dumps(value)}" for key, value in own.items())]
+    return [*chosen, f"image_size={arguments['image_size']}", *overrides]
 
 
 def job_name(config: Any, sets: str = "") -> str:

@@ -99,6 +99,7 @@ class Settings(Section):
     ema: Decay | None
     select: Literal["last", "best"]
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    weights: str | None = Field(min_length=1)
     run_dir: str | None = Field(min_length=1)
     resume: str | None
     checkpoint: Checkpoint

@@ -1,0 +1,109 @@
+"""A run with `weights=` begins where those weights are."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Run
+
+import models
+from models import WeightsError, cards
+from models.weights import initialize_from, serialize
+
+RunTrain = Callable[..., Run]
+CARD = {"data": "mnist", "input": {}, "classes": [], "metrics": {}, "training": {}, "versions": {}}
+STANDING = ("optimizer=sgd", "optimizer.lr=1e-30", "epochs=1")
+
+
+def test_it_begins_with_the_network_and_the_weights(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = run_train("model=mlp", "model.hidden_sizes=[64,32]", "epochs=1", folder="first")
+    monkeypatch.chdir(first.folder.parent)
+    second = run_train("weights=first", "data=fashion_mnist", *STANDING, folder="second")
+    assert second.status == 0, second.errors
+    before, after = models.load(first.folder).state_dict(), models.load(second.folder).state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    card = models.card(second.folder)
+    assert (card["network"], card["data"]) == ("mlp", "fashion_mnist")
+    assert card["training"]["weights"] == str(first.folder / "weights.safetensors")
+
+
+def test_arguments_that_are_given_win(run_train: RunTrain) -> None:
+    first = run_train("model=mlp", "model.dropout=0.5", "epochs=1", folder="first")
+    second = run_train(f"weights={first.folder}", "model.dropout=0.1", *STANDING, folder="second")
+    assert models.card(second.folder)["arguments"]["dropout"] == 0.1
+
+
+def test_a_run_goes_on_when_what_it_began_with_is_gone(run_train: RunTrain) -> None:
+    first = run_train("model=softmax_regression", "epochs=1", folder="first")
+    settings = (f"weights={first.folder}", "scheduler=constant")
+    whole = run_train(*settings, folder="whole")
+    stopped = run_train(*settings, "epochs=1", folder="stopped")
+    after_one = stopped.metrics["weights_sha256"]
+    shutil.rmtree(first.folder)
+    resumed = run_train(f"resume={stopped.folder}", "epochs=2", folder="stopped")
+    assert resumed.status == 0, resumed.errors
+    assert resumed.metrics["weights_sha256"] != after_one
+    a, b = (models.load(run.folder).state_dict() for run in (whole, resumed))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "says"),
+    [
+        (["weights=WEIGHTS", "model=gru"], 4, "holds another network (softmax_regression): "),
+        (["weights=no-such"], 4, "there are no published weights 'no-such'"),
+        (["-m", "weights=a,b"], 2, "weights=a,b: weights has one value, also in a sweep."),
+    ],
+)
+def test_what_does_not_fit_is_said_before_anything_is_written(
+    run_train: RunTrain, tmp_path: Path, words: list[str], status: int, says: str
+) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(serialize(models.create("softmax_regression"), "softmax_regression", {}, CARD))
+    run = run_train(*(word.replace("WEIGHTS", str(file)) for word in words))
+    assert run.status == status
+    assert says in run.errors
+    assert not run.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "head"),
+    [
+        ("lenet", {}, {"output.weight", "output.bias"}),
+        ("gru", {"bidirectional": True}, {"output.weight", "output.bias"}),
+        ("resnet18", {"image_size": 28}, {"linear.weight", "linear.bias"}),
+    ],
+)
+def test_another_number_of_classes(tmp_path: Path, name: str, arguments: dict[str, Any], head: set[str]) -> None:
+    """All but the layer that depends on it is taken over."""
+    file, there = tmp_path / "file", {**arguments, "num_classes": 7}
+    trained = models.create(name, **there)
+    file.write_bytes(serialize(trained, name, there, CARD))
+    network = models.create(name, **arguments)
+    fresh = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    initialize_from(network, cards.read(file))
+    for key, tensor in network.state_dict().items():
+        assert torch.equal(tensor, fresh[key] if key in head else trained.state_dict()[key]), key
+
+
+def test_the_head_of_nin_is_its_last_block(tmp_path: Path) -> None:
+    file, there = tmp_path / "file", {"image_size": 28, "num_classes": 7}
+    file.write_bytes(serialize(models.create("nin", **there), "nin", there, CARD))
+    network = models.create("nin", image_size=28)
+    fresh = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    initialize_from(network, cards.read(file))
+    kept = {key for key, tensor in network.state_dict().items() if tensor.dim() > 1 and torch.equal(tensor, fresh[key])}
+    *_, last = (key.partition(".")[0] for key in fresh)
+    assert kept == {key for key in fresh if key.startswith(last) and fresh[key].dim() > 1}
+
+
+def test_another_width_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(serialize(models.create("mlp"), "mlp", {}, CARD))
+    network = models.create("mlp", hidden_sizes=(128,))
+    with pytest.raises(WeightsError, match=r"hidden.0.0.weight is \[256, 784\] there, \[128, 784\] here"):
+        initialize_from(network, cards.read(file))
