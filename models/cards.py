@@ -68,10 +68,21 @@ def read(source: str | Path) -> WeightsFile:
         content = path.read_bytes()
     except OSError as error:
         raise WeightsError(f"{path} cannot be read ({error.strerror}). {WHAT_NEXT}") from None
-    if published_card := _published_card(path):
+    stated = beside(path.stem) if path.resolve().parent == PUBLISHED else None
+    if stated:
         for what, found in _identity(content).items():
-            if found != (stated := published_card["file"].get(what)):
-                raise WeightsError(f"{path} is damaged: its {what} is {found}, its card says {stated}. {WHAT_NEXT}")
+            if found != stated["file"][what]:
+                raise WeightsError(
+                    f"{path} is damaged: its {what} is {found}, its card says {stated['file'][what]}. {WHAT_NEXT}"
+                )
+    file = parse(path, content)
+    if stated and file.card != {key: value for key, value in stated.items() if key != "file"}:
+        raise WeightsError(f"{path.with_suffix('.json')} is damaged: it is not the card inside the file. {WHAT_NEXT}")
+    return file
+
+
+def parse(path: Path, content: bytes) -> WeightsFile:
+    """The content of a file that is or will be at `path`. Raises WeightsError as `read` does."""
     header, data = _split(path, content)
     try:
         card = json.loads(header.pop("__metadata__")[KEY])
@@ -90,8 +101,6 @@ def read(source: str | Path) -> WeightsFile:
         raise WeightsError(f"{path} holds a network {card['network']!r}, which is none of {', '.join(names())}.")
     if not all(map(_is_modest, card["arguments"].values())):
         raise WeightsError(f"{path} has a card with impossible arguments: {card['arguments']}. {WHAT_NEXT}")
-    if published_card and card != {key: value for key, value in published_card.items() if key != "file"}:
-        raise WeightsError(f"{path.with_suffix('.json')} is damaged: it is not the card inside the file. {WHAT_NEXT}")
     return WeightsFile(path, card, content)
 
 
@@ -120,20 +129,13 @@ def beside(name: str) -> dict[str, Any]:
     return card
 
 
-def beside_file(content: bytes) -> dict[str, Any]:
-    """The card to be published beside a file of this content."""
-    header, _ = _split(Path("the new file"), content)
-    card = json.loads(header["__metadata__"][KEY])
-    del card["sha256"]  # of card and tensors; here it is that of the file
-    return {**card, "file": _identity(content)}
+def beside_file(file: WeightsFile) -> dict[str, Any]:
+    """The card to be published beside it."""
+    return {**file.card, "file": _identity(file.content)}
 
 
 def _identity(content: bytes) -> dict[str, Any]:
     return {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-
-
-def _published_card(path: Path) -> dict[str, Any] | None:
-    return beside(path.stem) if path.resolve().parent == PUBLISHED else None
 
 
 def _split(path: Path, content: bytes) -> tuple[dict[str, Any], bytes]:

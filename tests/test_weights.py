@@ -112,8 +112,9 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(cards, "PUBLISHED", folder)
     torch.manual_seed(0)
     content = serialize(models.create("mlp"), "mlp", {}, CARD, storage="float16")
-    (folder / "mlp-mnist.safetensors").write_bytes(content)
-    (folder / "mlp-mnist.json").write_text(json.dumps(cards.beside_file(content)))
+    file = cards.parse(folder / "mlp-mnist.safetensors", content)
+    file.path.write_bytes(content)
+    file.path.with_suffix(".json").write_text(json.dumps(cards.beside_file(file)))
     return folder
 
 

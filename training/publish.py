@@ -1,0 +1,219 @@
+"""Train recipes and publish their weights: weights/<recipe>.safetensors, its card, and the table in README.md.
+
+`--missing` is for what has no weights yet. A run that was stopped goes on, one that has finished is used as it is, and
+weights are replaced only by better ones, by validation. What is published is the network of the first seed; the others
+say how much a seed matters.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from models import WeightsError, cards, did_you_mean
+
+from . import atomic, errors, flags, resuming
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPES = ROOT / "configs" / "recipe"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- the table of training.publish -->\n", "<!-- its end -->"
+LARGEST, LARGEST_16_BIT, LARGEST_IN_ALL = 16 << 20, 6 << 20, 90 << 20  # bytes
+NOT_THE_RECIPES = ("recipe", "seed", "run_dir", "resume", "trainer", "logger", "checkpoint", "report")
+TARGETS = {  # test %: what a recipe should reach to be published, and what is above the best that others published
+    "softmax_regression": {"mnist": (92.3, 92.7), "fashion_mnist": (84.0, 84.6)},
+    "mlp": {"mnist": (98.3, 99.68), "fashion_mnist": (89.5, 91.9)},
+    "lenet": {"mnist": (98.9, 99.3), "fashion_mnist": (89.5, 91.2)},
+    "lenet_relu": {"mnist": (99.1, 99.5), "fashion_mnist": (91.0, 92.6)},
+    "alexnet": {"mnist": (99.4, 99.7), "fashion_mnist": (93.0, 94.5)},
+    "vgg11": {"mnist": (99.5, 99.77), "fashion_mnist": (93.8, 95.9)},
+    "nin": {"mnist": (99.4, 99.77), "fashion_mnist": (92.5, 95.0)},
+    "googlenet": {"mnist": (99.4, 99.72), "fashion_mnist": (93.3, 95.6)},
+    "resnet18": {"mnist": (99.5, 99.8), "fashion_mnist": (94.0, 96.5)},
+    "densenet": {"mnist": (99.5, 99.77), "fashion_mnist": (93.8, 95.8)},
+    "rnn": {"mnist": (97.8, 98.9), "fashion_mnist": (87.5, 89.0)},
+    "gru": {"mnist": (98.9, 99.4), "fashion_mnist": (89.8, 91.5)},
+    "lstm": {"mnist": (98.9, 99.4), "fashion_mnist": (89.8, 91.5)},
+}
+LICENCES = {"mnist": "CC BY-SA 3.0", "fashion_mnist": "MIT"}
+
+
+def main() -> int:
+    command = read_flags()
+    names = [name for name in recipes() if is_missing(name)] if command.missing else command.recipes
+    failed = []
+    for name in names:
+        try:
+            print(publish(name, [train(name, seed) for seed in command.seeds]))
+        except (WeightsError, errors.RunFailed) as error:  # the next recipe may do better
+            failed.append(name)
+            errors.report(error)
+    atomic.write(README, with_table(README.read_text(encoding="utf-8")).encode())
+    if failed:
+        raise errors.RunFailed(f"not published: {', '.join(failed)}.")
+    return 0
+
+
+def read_flags() -> argparse.Namespace:
+    parser = flags.Flags(prog="python -m training.publish", description=__doc__)
+    add = parser.add_argument
+    add("recipes", nargs="*", metavar="RECIPE", help="train this recipe and publish it")
+    add("--missing", action="store_true", help="all recipes that have no weights, or damaged ones")
+    add("--seeds", type=int, nargs="+", default=[1, 2, 3], metavar="S", help="default: 1 2 3")
+    command = parser.parse_args()
+    for name in command.recipes:
+        if name not in recipes():
+            raise errors.SettingsError(f"there is no recipe {name!r}{did_you_mean(name, recipes())}")
+    if bool(command.recipes) == command.missing:
+        raise errors.SettingsError("name recipes, or say --missing.")
+    return command
+
+
+def recipes() -> list[str]:
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def is_missing(name: str) -> bool:
+    try:
+        cards.read(name)
+    except WeightsError:
+        return True
+    return False
+
+
+def train(name: str, seed: int) -> Path:
+    """The folder of the recipe's run with this seed, which is finished, and of the recipe as it is now."""
+    folder = ROOT / "runs" / name / f"seed{seed}"
+    begin = [f"recipe={name}", f"seed={seed}", f"run_dir={folder}"]
+    words = [f"resume={folder}"] if resuming.is_run(folder) else begin
+    status = subprocess.run([sys.executable, str(ROOT / "train.py"), *words]).returncode
+    if status in (130, 143):
+        raise errors.Interrupted("stopped", status)
+    if status:
+        raise errors.RunFailed(f"{name} was not trained with seed {seed}.")
+    recorded = resuming.read_yaml(folder / ".hydra" / "overrides.yaml", list)
+    changed = [each for each in recorded if resuming.key_of(each).split(".")[0] not in NOT_THE_RECIPES]
+    if changed or f"recipe={name}" not in recorded:
+        raise errors.RunFailed(f"{folder} is not a run of {name}: its overrides are {recorded}.")
+    return folder
+
+
+def publish(name: str, folders: list[Path]) -> str:
+    """Store the network of the first run, measured as it is loaded again. Returns what to say of it."""
+    from models.weights import load_network, serialize
+
+    run = cards.read(folders[0])
+    network, card = load_network(run), run.card
+    storage = "float16" if 2 * sum(p.numel() for p in network.parameters()) <= LARGEST_16_BIT else "int8"
+    facts = {key: value for key, value in card.items() if key not in ("network", "arguments", "storage")}
+
+    def stored(**more: Any) -> cards.WeightsFile:
+        content = serialize(network, card["network"], card["arguments"], facts | more, storage)
+        return cards.parse(cards.PUBLISHED / f"{name}.safetensors", content)
+
+    metrics = [json.loads((folder / "metrics.json").read_bytes()) for folder in folders]
+    file = stored(name=name, metrics=measure(load_network(stored()), card), **provenance(name, card, metrics))
+    if len(file.content) > LARGEST:
+        raise WeightsError(f"{name} would be {len(file.content)} bytes, at most {LARGEST} may be published.")
+    others = sum(path.stat().st_size for path in cards.PUBLISHED.glob("*.safetensors") if path.stem != name)
+    if others + len(file.content) > LARGEST_IN_ALL:
+        raise WeightsError(f"with {name} all weights would be over {LARGEST_IN_ALL} bytes.")
+    if not is_missing(name) and is_worse(file.card["metrics"]["val"], cards.beside(name)["metrics"]["val"]):
+        return f"{name}: what is published is better on validation, and stays"
+    cards.PUBLISHED.mkdir(exist_ok=True)
+    atomic.write(file.path, file.content)
+    beside = cards.beside_file(file)
+    atomic.write(file.path.with_suffix(".json"), (json.dumps(beside, indent=2, sort_keys=True) + "\n").encode())
+    test = file.card["metrics"]["test"]
+    return f"{name}: test accuracy {test['accuracy']:.4f}, {len(file.content) / 1e3:.0f} kB, published"
+
+
+def measure(network: Any, card: dict[str, Any]) -> dict[str, Any]:
+    """The figures of a card, each on its split as the run cut it; `quick` on the first test images."""
+    from data import load
+
+    from .evaluation import QUICK, figures, logits_of, preparation
+
+    sizes = {key: card["training"][key] for key in ("train_size", "val_size", "test_size")}
+    splits, prepare = load(card["data"], card["arguments"]["num_classes"], **sizes), preparation(card)
+    logits = logits_of(network, splits.test, prepare)
+    return {
+        "val": figures(logits_of(network, splits.val, prepare), splits.val.labels) if splits.val else None,
+        "test": figures(logits, splits.test.labels),
+        "quick": figures(logits[:QUICK], splits.test.labels[:QUICK]),
+    }
+
+
+def provenance(name: str, card: dict[str, Any], metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    """Where the weights come from, what the network costs, and how much the seed matters."""
+    from models.description import describe
+
+    first, *_ = metrics
+    stages = describe(card["network"], **card["arguments"])
+    seeds: dict[str, Any] = {"seeds": [each["seed"] for each in metrics]}
+    for split in ("val", "test"):
+        values = [each[split]["accuracy"] for each in metrics if each[split]]
+        seeds[split] = {"mean": mean(values), "sd": stdev(values) if len(values) > 1 else None} if values else None
+    return {
+        "command": f"uv run train.py recipe={name} seed={first['seed']}",
+        "seed": first["seed"],
+        "hardware": first.get("machine", first["device"]),
+        "train_seconds": first["train_seconds"],
+        "parameters": first["parameters"],
+        "multiply_adds": sum(stage.multiply_adds for stage in stages),
+        "licence": f"MIT; trained on {card['data']} ({LICENCES[card['data']]})",
+        "accuracy_over_seeds": seeds,
+    }
+
+
+def is_worse(new: dict[str, Any] | None, old: dict[str, Any] | None) -> bool:
+    """Raises WeightsError where one of them was not validated."""
+    if not new or not old:
+        raise WeightsError("without validation nobody can say which is better. Take the old weights away first.")
+    return new["accuracy"] < old["accuracy"]
+
+
+def table() -> str:
+    """The published weights in Markdown, from their cards alone."""
+    heads = ("weights", "test %", "over the seeds", "floor", "goal", "parameters", "kB", "training")
+    lines = [heads, ("---", *["---:"] * (len(heads) - 1))]
+    for name in cards.published():
+        card = cards.beside(name)
+        over = card["accuracy_over_seeds"]["test"]
+        variant, _, data = name.partition("-")
+        targets = TARGETS[variant][data]
+        seeds = len(card["accuracy_over_seeds"]["seeds"])
+        lines.append(
+            (
+                f"`{name}`",
+                f"{100 * card['metrics']['test']['accuracy']:.2f}",
+                f"{100 * over['mean']:.2f} ± {100 * over['sd']:.2f} ({seeds})" if over["sd"] is not None else "one",
+                *(f"{target:g}" for target in targets),
+                f"{card['parameters']:,}",
+                f"{card['file']['size'] / 1e3:,.0f}",
+                duration(card["train_seconds"]),
+            )
+        )
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def with_table(text: str) -> str:
+    """The README with the table of now between its two marks."""
+    if BEGIN not in text or END not in text:
+        raise errors.SettingsError(f"{README} lacks the marks {BEGIN.strip()} and {END} that hold the table.")
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    return before + begin + table() + end + after
+
+
+if __name__ == "__main__":
+    flags.run(main)
