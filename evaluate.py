@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 from data import DATASETS, DataError, load
-from models import WeightsError, cards, did_you_mean
+from models import WeightsError, cards
 from training import errors, flags
 
 if TYPE_CHECKING:
@@ -36,8 +35,7 @@ def main() -> int:
         raise WeightsError("nothing is published here: weights/ holds no card.")
     results = [measure(name, command) for name in names]
     if command.json:
-        content = results if command.weights == ALL else results[0]
-        flags.write(command.json, json.dumps(content, indent=2) + "\n")
+        flags.write_json(command.json, results if command.weights == ALL else results[0])
     if different := [result["weights"] for result in results if result["as_recorded"] is False]:
         raise WeightsError(
             f"{len(different)} of {len(results)} differ from what their cards say: {', '.join(different)}."
@@ -56,17 +54,9 @@ def read_flags() -> argparse.Namespace:
     add("--split", default="test", help="test (the default), val or train, as the run cut them, without augmentation")
     add("--quick", action="store_true", help="only the first 500 test images")
     add("--device", default="auto", help="auto (the default: CUDA where there is one), cpu or cuda")
-    add(
-        "--json",
-        metavar="FILE",
-        type=flags.output,
-        help="write the figures there; - is standard output",
-    )
+    add("--json", metavar="FILE", type=flags.output, help="write the figures there; - is standard output")
     command = parser.parse_args()
-    for flag, valid in {"split": ("test", "val", "train"), "device": ("auto", "cpu", "cuda"), "data": DATASETS}.items():
-        value = getattr(command, flag)
-        if value is not None and value not in valid:
-            raise errors.SettingsError(f"there is no --{flag} {value!r}{did_you_mean(value, valid)}")
+    flags.check(command, split=("test", "val", "train"), device=flags.DEVICES, data=DATASETS)
     if not command.weights and not command.list:
         raise errors.SettingsError("--weights is missing: a run folder, a weights file, a published name, or all.")
     if command.quick and command.split != "test":

@@ -1,14 +1,19 @@
 """The command line of the programs that take plain flags. Nothing here imports torch."""
 
 import argparse
+import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from models import did_you_mean
+
 from . import atomic, errors
+
+DEVICES = ("auto", "cpu", "cuda")
 
 
 class Flags(argparse.ArgumentParser):
@@ -21,6 +26,14 @@ class Flags(argparse.ArgumentParser):
         raise errors.SettingsError(f"{message}. --help shows the flags.")
 
 
+def check(command: argparse.Namespace, **choices: Iterable[str]) -> None:
+    """Raises SettingsError, with the nearest right one, where a flag that was given has none of its valid values."""
+    for flag, valid in choices.items():
+        value = getattr(command, flag)
+        if value is not None and value not in valid:
+            raise errors.SettingsError(f"there is no --{flag} {value!r}{did_you_mean(value, valid)}")
+
+
 def output(word: str) -> str:
     """As an argument's type: a file that can be written, or - for standard output. Raises MachineError."""
     folder = Path(word).expanduser().absolute().parent
@@ -29,12 +42,13 @@ def output(word: str) -> str:
     return word
 
 
-def write(word: str, content: str) -> None:
+def write_json(word: str, content: Any) -> None:
     """To what `output` has accepted."""
+    text = json.dumps(content, indent=2) + "\n"
     if word == "-":
-        sys.stdout.write(content)
+        sys.stdout.write(text)
     else:
-        atomic.write(Path(word).expanduser().absolute(), content.encode())
+        atomic.write(Path(word).expanduser().absolute(), text.encode())
 
 
 def run(program: Callable[[], int]) -> NoReturn:
