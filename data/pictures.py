@@ -1,0 +1,291 @@
+"""Pictures of one's own: an image file becomes the grey pixels that a network was trained on. Imports no torch.
+
+Both data sets show one thing, light on dark, trimmed and centred. A picture is brought into that form as their authors
+say that they did it; uneven light, specks and transparency, of which they say nothing, are taken away before.
+"""
+
+import contextlib
+import io
+import os
+import stat
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from . import IMAGE_SIZE, DataError
+
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # Pillow's PPM reads PBM, PGM and PNM, too
+LARGEST_FILE = 64 << 20  # bytes
+LARGEST_PICTURE = 1 << 26  # pixels, as the file declares them before anything is decoded
+WORKING_SIZE = 128  # larger pictures are reduced to this first: ten times what a network sees
+POLARITIES = ("auto", "light-on-dark", "dark-on-light")
+
+ROUNDING = 0.5  # grey levels
+NORMAL = 1.4826  # from the median distance to a normal distribution's standard deviation
+
+DIGIT_BOX = 20  # LeCun et al. 1998, section III-A: into 20 x 20, then by the centre of mass into 28 x 28
+DIGIT_CENTRE = 14  # index of the pixel where MNIST's centres of mass lie, of every test image to half a pixel
+SPECK = 0.02  # a part with less than this share of the largest one's ink is dust
+TILE = 64  # grey levels between a digit and its tile
+FAINTEST = 16  # grey levels of 255: what differs less from its background is not there
+GARMENT_TRIM = 0.05  # Xiao et al. 2017, section 2: what is that close to the corners' colour is background
+
+
+class Picture(NamedTuple):
+    pixels: np.ndarray  # uint8 (28, 28)
+    one_of_several: bool  # the first frame of an animation, or page of a document
+
+
+def read(file: str, data: str, polarity: str = "auto") -> Picture:
+    """The picture in `file` ("-" is standard input) as the images of the data set `data`.
+
+    Digits and garments are trimmed, centred and made light on dark; for another data set than our two a picture is
+    only resized, and only negated where `polarity` says that it is dark on light. Raises DataError.
+    """
+    name = printable(file)
+    content = _content(file, name)
+    grey, alpha, one_of_several = _decode(content, name)
+    grey = _without_transparency(grey, alpha, data, polarity, name)
+    if data == "mnist":
+        pixels = _digit(grey, polarity, name)
+    elif data == "fashion_mnist":
+        pixels = _garment(grey, polarity, name)
+    else:
+        pixels = _resize(255 - grey if polarity == "dark-on-light" else grey, IMAGE_SIZE, IMAGE_SIZE)
+    return Picture(pixels.round().clip(0, 255).astype(np.uint8), one_of_several)
+
+
+def printable(text: str) -> str:
+    """Nothing in it moves a terminal's cursor, changes its colours or begins a line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _content(file: str, name: str) -> bytes:
+    try:
+        if file == "-":
+            content = sys.stdin.buffer.read(LARGEST_FILE + 1)
+        else:
+            path = Path(file).expanduser()
+            if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+                what = "a folder" if path.is_dir() else "no regular file"
+                raise DataError(f"{name} is {what}, expected an image file. Name the files themselves.")
+            with path.open("rb") as stream:
+                content = stream.read(LARGEST_FILE + 1)
+    except FileNotFoundError:
+        raise DataError(f"there is no file {name}. Look at its spelling.") from None
+    except (OSError, ValueError) as error:  # ValueError: a name that holds a null byte
+        why = getattr(error, "strerror", None) or error
+        raise DataError(f"{name} cannot be read ({why}). Name a file that you may read.") from None
+    if not content:
+        raise DataError(f"{name} is empty, expected an image. Make or fetch it again.")
+    if len(content) > LARGEST_FILE:
+        raise DataError(f"{name} is larger than {LARGEST_FILE:,} bytes. Make a smaller one of it.")
+    return content
+
+
+def _decode(content: bytes, name: str) -> tuple[np.ndarray, np.ndarray | None, bool]:
+    """Grey levels in 0..255, opacity in 0..1 (None: opaque), both float32 (H, W), and whether there are more frames."""
+    too_large = f"{name} has more than {LARGEST_PICTURE:,} pixels. Make a smaller one of it."
+    try:
+        with (
+            warnings.catch_warnings(action="ignore"),  # Pillow's, of what is decided here
+            _silence(),
+            Image.open(io.BytesIO(content), formats=FORMATS) as image,
+        ):
+            if image.width * image.height > LARGEST_PICTURE:
+                raise DataError(too_large)
+            image.draft(None, (WORKING_SIZE, WORKING_SIZE))  # a JPEG is not decoded finer than needed
+            one_of_several = getattr(image, "is_animated", False)
+            ImageOps.exif_transpose(image, in_place=True)
+            grey, alpha = _grey(image)
+    except DataError:
+        raise
+    except Image.DecompressionBombError:
+        raise DataError(too_large) from None
+    except Image.UnidentifiedImageError:
+        kinds = ", ".join(FORMATS)
+        raise DataError(f"{name} is not an image, or of none of these kinds: {kinds}. Convert it to PNG.") from None
+    except Exception as error:  # of a damaged file Pillow's readers raise nearly anything
+        raise DataError(f"{name} is damaged ({printable(str(error))}). Make or fetch it again.") from None
+    if not np.isfinite(grey).all():
+        raise DataError(f"{name} holds values that are not finite. Convert it to PNG.")
+    return grey, alpha, one_of_several
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Around Pillow, whose libtiff writes what it thinks of a damaged file straight to the terminal."""
+    sys.stderr.flush()
+    terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        os.close(nowhere)
+
+
+def _grey(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
+    """At WORKING_SIZE or smaller."""
+    if image.mode[0] in "IF":  # 16 and 32 bits: their white may lie anywhere
+        deep = np.asarray(image, np.float32)
+        deep = (deep - deep.min()) * (255 / (np.ptp(deep) or 1))
+        return _reduced(Image.fromarray(deep)), None
+    if image.has_transparency_data:
+        red_green_blue_alpha = _reduced(image.convert("RGBA"))
+        alpha = red_green_blue_alpha[..., 3] / 255
+        return np.asarray(Image.fromarray(red_green_blue_alpha.astype(np.uint8)).convert("L"), np.float32), alpha
+    return _reduced(image.convert("L")), None
+
+
+def _reduced(image: Image.Image) -> np.ndarray:
+    image.thumbnail((WORKING_SIZE, WORKING_SIZE), Image.Resampling.BOX, reducing_gap=None)
+    return np.asarray(image, np.float32)
+
+
+def _without_transparency(
+    grey: np.ndarray, alpha: np.ndarray | None, data: str, polarity: str, name: str
+) -> np.ndarray:
+    """Laid on what makes it visible: on white if what is seen of it is dark, on black if it is light. A digit on a tile
+    with transparent corners brings a background of its own.
+    """
+    if alpha is None:
+        return grey
+    if not alpha.any():
+        raise DataError(f"{name} is wholly transparent: there is nothing to classify. Fill in its background.")
+    opaque = grey[alpha > 0.5]
+    if data == "mnist" and opaque.size > grey.size / 2 and np.ptp(opaque) > TILE:
+        background = np.median(opaque)
+    else:
+        dark = np.average(grey, weights=alpha) < 128 if polarity == "auto" else polarity == "dark-on-light"
+        background = 255 if dark else 0
+    return grey * alpha + background * (1 - alpha)
+
+
+def _digit(grey: np.ndarray, polarity: str, name: str) -> np.ndarray:
+    """Fitted into 20 x 20, then laid into 28 x 28 by its centre of mass."""
+    paper, noise = _background(grey)
+    ink = _light_on_dark(grey - paper, polarity)
+    ink = np.where(ink > noise, ink, 0)
+    _check_that_something_is_there(ink, noise, name)
+    if ink.shape == (IMAGE_SIZE, IMAGE_SIZE) and _is_in_form(ink):
+        return ink  # as the data are: to cut it out once more would only blur it
+    strokes = _without_specks(ink > _otsu(ink) / 2, ink)
+    ink = _fit(np.where(strokes, ink, 0)[_box(strokes)], DIGIT_BOX)
+    ink = ink * (255 / np.percentile(ink[ink > ink.max() / 2], 50))  # half of a digit's inside is white
+    return _place(ink.clip(0, 255), *(DIGIT_CENTRE - round(index) for index in _centre_of_mass(ink)))
+
+
+def _garment(grey: np.ndarray, polarity: str, name: str) -> np.ndarray:
+    """Trimmed, its longest edge made 28, laid into the middle, grey and light on dark."""
+    border = np.concatenate([grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]])
+    trim, background = GARMENT_TRIM * 255, np.median(border)
+    if np.median(np.abs(border - background)) > trim:  # not of one tone, as studios make it: unevenly lit
+        background, noise = _background(grey, only_border=True)
+        trim = max(trim, noise)
+    garment = _light_on_dark(grey - background, polarity)
+    _check_that_something_is_there(garment, trim, name)
+    if garment.shape == (IMAGE_SIZE, IMAGE_SIZE) and max(garment[_box(garment > 0)].shape) == IMAGE_SIZE:
+        return garment  # as the data are
+    garment = _fit(garment[_box(garment > trim)], IMAGE_SIZE)
+    garment *= 255 / garment.max()  # each of the data's images reaches white
+    return _place(garment, *((IMAGE_SIZE - size + 1) // 2 for size in garment.shape))  # as most of the data are
+
+
+def _check_that_something_is_there(ink: np.ndarray, noise: float, name: str) -> None:
+    if ink.max() <= max(noise, FAINTEST):
+        raise DataError(f"{name} shows nothing but its background. Take a picture with more contrast.")
+
+
+def _light_on_dark(difference: np.ndarray, polarity: str) -> np.ndarray:
+    """What differs from the background, as light as it differs. The third power says which way it does: a little of
+    strong ink outweighs a lot of shadow.
+    """
+    light = (difference**3).sum() >= 0 if polarity == "auto" else polarity == "light-on-dark"
+    return (difference if light else -difference).clip(0, 255)
+
+
+def _background(grey: np.ndarray, only_border: bool = False) -> tuple[np.ndarray, float]:
+    """The background under a digit, unevenly lit as it may be, and how far it scatters: a surface of the second degree
+    that is fitted to the border, then again and again to every pixel that lies near it.
+    """
+    height, width = grey.shape
+    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+    terms = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=-1)
+    everywhere, border = np.ones(grey.shape, bool), np.ones(grey.shape, bool)
+    border[1:-1, 1:-1] = False
+    near, surface, noise = border, grey, 0.0
+    for among in (border, border, border, *3 * [border if only_border else everywhere]):
+        coefficients, *_ = np.linalg.lstsq(terms[near], grey[near], rcond=None)
+        surface = terms @ coefficients
+        distance = np.abs(grey - surface)
+        noise = 3 * NORMAL * float(np.median(distance[near])) + ROUNDING
+        near = among & (distance <= noise)
+    return surface, noise
+
+
+def _otsu(values: np.ndarray) -> float:
+    """The threshold that leaves the least variance on its two sides (Otsu 1979); the middle one, where there are many
+    as good, as between black and white.
+    """
+    counts, edges = np.histogram(values, 256)
+    below, sums = np.cumsum(counts), np.cumsum(counts * (edges[1:] + edges[:-1]) / 2)
+    n, total = below[:-1], sums[-1]
+    between = (sums[:-1] / n - (total - sums[:-1]) / (values.size - n)) ** 2 * n * (values.size - n)
+    return float(np.median(edges[1:-1][between >= 0.999 * between.max()]))
+
+
+def _without_specks(strokes: np.ndarray, ink: np.ndarray) -> np.ndarray:
+    """The connected parts that hold a share of the ink, the others left out."""
+    part = np.where(strokes, np.arange(1, strokes.size + 1).reshape(strokes.shape), 0)
+    spread = np.zeros_like(part)
+    while (spread != part).any():  # each pixel takes the largest number beside it
+        spread = part
+        wide = np.pad(part, 1)
+        wide = np.maximum(np.maximum(wide[:-2], wide[1:-1]), wide[2:])
+        part = np.where(strokes, np.maximum(np.maximum(wide[:, :-2], wide[:, 1:-1]), wide[:, 2:]), 0)
+    held = np.bincount(part.ravel(), weights=np.where(strokes, ink, 0).ravel())
+    return strokes & (held >= SPECK * held.max())[part]
+
+
+def _box(shown: np.ndarray) -> tuple[slice, slice]:
+    """The rows and columns that hold all that is shown."""
+    rows, columns = (np.flatnonzero(shown.any(axis)) for axis in (1, 0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def _is_in_form(ink: np.ndarray) -> bool:
+    """Whether a 28 x 28 image has the two marks of MNIST's: a box of 20, the centre of mass in its place."""
+    longest = max(ink[_box(ink > 0)].shape)
+    return longest == DIGIT_BOX and all(abs(index - DIGIT_CENTRE) < 0.51 for index in _centre_of_mass(ink))
+
+
+def _centre_of_mass(ink: np.ndarray) -> tuple[float, float]:
+    height, width = ink.shape
+    return float(ink.sum(1) @ np.arange(height) / ink.sum()), float(ink.sum(0) @ np.arange(width) / ink.sum())
+
+
+def _fit(grey: np.ndarray, size: int) -> np.ndarray:
+    """With its longest edge made `size`."""
+    height, width = (max(1, round(edge * size / max(grey.shape))) for edge in grey.shape)
+    return _resize(grey, height, width)
+
+
+def _resize(grey: np.ndarray, height: int, width: int) -> np.ndarray:
+    image = Image.fromarray(grey.astype(np.float32))
+    return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS)).clip(0, 255)  # antialiased
+
+
+def _place(grey: np.ndarray, top: int, left: int) -> np.ndarray:
+    """On black, 28 x 28, with its first pixel there, or as near as it fits."""
+    height, width = grey.shape
+    top, left = min(max(top, 0), IMAGE_SIZE - height), min(max(left, 0), IMAGE_SIZE - width)
+    placed = np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.float32)
+    placed[top : top + height, left : left + width] = grey
+    return placed

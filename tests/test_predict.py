@@ -1,0 +1,476 @@
+"""Image files of every kind become what a network was trained on, or one clear line."""
+
+import io
+import json
+import os
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from conftest import read_once
+from PIL import Image, ImageDraw
+
+import data
+import models
+import predict
+from data import DataError, idx, pictures
+from models.weights import serialize
+
+ROOT = Path(__file__).parents[1]
+CLASSES = [f"band {k}" for k in range(10)]
+
+
+class Answer(NamedTuple):
+    status: int
+    output: str
+    errors: str
+
+    @property
+    def lines(self) -> list[str]:
+        """Without the one that names the weights."""
+        return self.output.splitlines()[1:]
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """A network whose answers are known: class k for light in the k-th of ten bands, from left to right."""
+    network = models.create("softmax_regression")
+    columns = torch.arange(28) * 10 // 28
+    with torch.no_grad():
+        band = (columns == torch.arange(10)[:, None]).float()
+        network.get_parameter("output.weight").copy_(0.05 * band.repeat(1, 28))
+        network.get_parameter("output.bias").zero_()
+    card = {
+        "data": "own",
+        "input": {"channels": 1, "mean": 0.0, "std": 1.0, "image_size": 28},
+        "classes": CLASSES,
+        "metrics": {},
+        "training": {},
+        "versions": {},
+    }
+    path = tmp_path / "bands.safetensors"
+    path.write_bytes(serialize(network, "softmax_regression", {}, card))
+    return path
+
+
+@pytest.fixture
+def run(weights: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
+    """`predict.py --weights <bands>` with these words, as the shell sees it."""
+    monkeypatch.chdir(weights.parent)
+
+    def predicted(*words: str, weights: str = str(weights)) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["predict.py", "--weights", weights, *words])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            predict.flags.run(predict.main)
+        assert isinstance(ended.value.code, int)
+        output, errors = capfd.readouterr()
+        return Answer(ended.value.code, output, errors)
+
+    return predicted
+
+
+def band(k: int, scale: int = 5) -> Image.Image:
+    light = np.arange(28) * 10 // 28 == k
+    return Image.fromarray(np.uint8(255) * np.tile(light.repeat(scale), (28 * scale, 1)))
+
+
+def seven(size: int = 112, ink: Any = 255, paper: Any = 0, mode: str = "L") -> Image.Image:
+    """In the left upper part of its picture."""
+    image, unit = Image.new(mode, (size, size), paper), size / 112
+    corners = [(12 * unit, 16 * unit), (60 * unit, 16 * unit), (30 * unit, 80 * unit)]
+    ImageDraw.Draw(image).line(corners, fill=ink, width=round(10 * unit), joint="curve")
+    return image
+
+
+def pixels(image: Image.Image, folder: Path, dataset: str = "mnist", kind: str = "PNG", **options: Any) -> np.ndarray:
+    path = folder / "picture"
+    image.save(path, kind, **options)
+    return pictures.read(str(path), dataset).pixels.astype(int)
+
+
+def differ(one: np.ndarray, other: np.ndarray) -> float:
+    """Grey levels of a pixel, on average."""
+    return float(np.abs(one - other).mean())
+
+
+# The program
+
+
+def test_each_file_has_its_line(run: Callable[..., Answer]) -> None:
+    names = [f"{'long ' * (k == 3)}{k}.png" for k in range(10)]
+    for k, name in enumerate(names):
+        band(k).save(name)
+    status, output, errors = run(*names)
+    assert (status, errors) == (0, "")
+    first, *lines = output.splitlines()
+    assert first.endswith("bands.safetensors: softmax_regression, trained on own")
+    for k, line in enumerate(lines):
+        assert line.startswith(f"{names[k]:10}  band {k}  ")
+        assert line.count("band") == 3  # --top 3
+    assert len(run("0.png", "--top", "1").lines[0]) < 40
+    assert run("0.png", "--top", "99").lines[0].count("band") == 10
+
+
+def test_json_holds_the_answers(run: Callable[..., Answer]) -> None:
+    band(4, scale=1).save("4.png")
+    Path("text.png").write_text("hello")
+    status, output, errors = run("4.png", "text.png", "--json", "-", "--top", "10")
+    assert status == 3
+    answer, failure = json.loads(output)
+    assert (answer["file"], answer["label"], answer["class"]) == ("4.png", 4, "band 4")
+    shares = [each["probability"] for each in answer["top"]]
+    assert shares == sorted(shares, reverse=True)
+    assert sum(shares) == pytest.approx(1)
+    odds = np.exp(0.05 * 28 * 2)  # the weight, 28 rows, the two columns 12 and 13
+    assert answer["probability"] == pytest.approx(odds / (odds + 9))
+    assert failure.keys() == {"file", "error"}
+    assert failure["error"] in errors
+    assert run("4.png", "--json", "answers.json").lines[0].startswith("4.png")
+    assert json.loads(Path("answers.json").read_text())[0]["label"] == 4
+
+
+def test_polarity_of_other_data_is_as_told(run: Callable[..., Answer]) -> None:
+    Image.eval(band(6), lambda level: 255 - level).save("6.png")
+    assert "band 6" not in run("6.png", "--top", "1").lines[0]
+    assert "band 6" in run("6.png", "--top", "1", "--polarity", "dark-on-light").lines[0]
+
+
+def test_standard_input_is_a_file(run: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stored(band(7), "PNG"))))
+    assert run("-").lines[0].startswith("-  band 7")
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "says"),
+    [
+        ((), 2, "no image file is named"),
+        (("a.png", "--polarity", "dark"), 2, "there is no --polarity 'dark'"),
+        (("a.png", "--device", "cdua"), 2, "did you mean 'cuda'?"),
+        (("a.png", "--top", "0"), 2, "--top is 0, expected 1 or more"),
+        (("a.png", "--top", "two"), 2, "--top"),
+        (("-", "-"), 2, "- is named twice"),
+        (("a.png", "--wieghts", "x"), 2, "unrecognized arguments"),
+        (("a.png", "--weights", "nothing/there"), 4, "there are no weights at"),
+        (("a.png", "--weights", ""), 2, "--weights is missing"),
+    ],
+)
+def test_a_wrong_command_is_answered(run: Callable[..., Answer], words: tuple[str, ...], status: int, says: str):
+    found = run(*words)
+    assert (found.status, found.output) == (status, "")
+    assert says in found.errors
+    assert found.errors.count("\n") == 1
+
+
+def png(width: int, height: int) -> bytes:
+    """A file of some 70 bytes that declares this size."""
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"")),
+        (b"IEND", b""),
+    )
+    packed = (struct.pack(">I", len(c)) + kind + c + struct.pack(">I", zlib.crc32(kind + c)) for kind, c in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
+def stored(image: Image.Image, kind: str, **options: Any) -> bytes:
+    content = io.BytesIO()
+    image.save(content, kind, **options)
+    return content.getvalue()
+
+
+def half_of(image: Image.Image, kind: str) -> bytes:
+    return (content := stored(image, kind))[: len(content) // 2]
+
+
+def torn(image: Image.Image, kind: str, **options: Any) -> bytes:
+    """With a hole in its middle, its directory at its end left whole."""
+    hole = len(content := stored(image, kind, **options)) // 3
+    return content[:hole] + b"\xff" * hole + content[2 * hole :]
+
+
+def constant(colour: Any, mode: str = "L") -> bytes:
+    return stored(Image.new(mode, (50, 40), colour), "PNG")
+
+
+noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 60), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "is empty"),
+        (b"hello", "is not an image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is not an image"),
+        (png(30_000, 30_000), "has more than 67,108,864 pixels"),
+        (png(10_000, 10_000), "has more than 67,108,864 pixels"),
+        (b"P5 99999 99999 255\n", "has more than 67,108,864 pixels"),
+        (png(20, 20), "is damaged"),
+        (half_of(noise, "PNG"), "is damaged"),
+        (half_of(noise, "JPEG"), "is damaged"),
+        (half_of(noise, "TIFF"), "is damaged|is not an image"),
+        (torn(noise, "TIFF", compression="tiff_lzw"), "is damaged"),
+        (torn(noise, "WEBP", lossless=True), "is damaged"),
+        (half_of(noise, "BMP"), "is damaged"),
+        (half_of(noise, "GIF"), "is damaged"),
+        (half_of(noise, "WEBP"), "is damaged"),
+        (constant(0), "shows nothing but its background"),
+        (constant(200), "shows nothing but its background"),
+        (constant((9, 9, 9, 0), "RGBA"), "is wholly transparent"),
+    ],
+)
+@pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
+def test_a_file_that_shows_nothing_says_so(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], content: bytes, says: str, dataset: str
+) -> None:
+    path = tmp_path / "picture.png"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=says):
+        pictures.read(str(path), dataset)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_libtiff_writes_nothing_on_the_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "fax.tiff"
+    path.write_bytes(torn(noise.convert("1"), "TIFF", compression="group4"))
+    pictures.read(str(path), "fashion_mnist")  # it makes of a torn fax what it can, and complains
+    assert capfd.readouterr() == ("", "")
+
+
+def test_one_bad_file_is_named_and_the_others_classified(run: Callable[..., Answer], tmp_path: Path) -> None:
+    band(2).save("2.png")
+    os.mkfifo("pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    Path("text.png").write_text("hello")
+    strange = "new\nline \x1b[31mred\u202e.png"
+    bad = ["missing.png", "pipe.png", "folder.png", "text.png", "null\0byte", strange]
+    found = run("2.png", *bad, "./2.png")
+    assert found.status == 3
+    assert [line.split()[0] for line in found.lines] == ["2.png", "./2.png"]
+    assert all("band 2" in line for line in found.lines)
+    said = found.errors.splitlines()
+    assert len(said) == len(bad)
+    for line, says in zip(said, ("is no file missing.png", "no regular file", "a folder", "no", "null"), strict=False):
+        assert line.startswith("refzoo: ")
+        assert says in line
+    assert r"new\nline \x1b[31mred\u202e.png" in said[-1]
+    assert not set("\x1b\u202e") & set(found.errors)
+    Path(strange).write_bytes(Path("2.png").read_bytes())
+    assert run(strange).lines[0].startswith(r"new\nline \x1b[31mred\u202e.png  band 2")
+    assert run("missing.png").status == 3
+
+
+def test_a_file_that_may_not_be_read_is_named(run: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+    band(2).save("2.png")
+
+    def refuse(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    opened = Path.open
+    monkeypatch.setattr(
+        Path, "open", lambda path, *a, **b: (refuse if path.suffix == ".png" else opened)(path, *a, **b)
+    )
+    found = run("2.png")
+    assert (found.status, found.errors.count("\n")) == (3, 1)
+    assert "2.png cannot be read (Permission denied)" in found.errors
+
+
+def test_of_an_animation_the_first_picture_counts(run: Callable[..., Answer]) -> None:
+    frames = [band(k).convert("P") for k in (1, 5, 8)]
+    for name in ("moving.gif", "moving.png", "moving.webp", "pages.tiff"):
+        frames[0].convert("RGB").save(name, save_all=True, append_images=frames[1:])
+        found = run(name, "--top", "1")
+        assert found.status == 0
+        assert "band 1" in found.lines[0]
+        assert found.errors == f"refzoo: {name} holds several pictures, only the first is looked at.\n"
+
+
+def test_nothing_slow_or_unneeded_is_imported(weights: Path) -> None:
+    band(3).save(weights.with_name("3.png"))
+    script = (
+        "import sys, predict\n"
+        "before = 'torch' in sys.modules\n"
+        "status = predict.main()\n"
+        "print(status, before, sorted({'lightning', 'torchvision', 'hydra', 'matplotlib'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", script, "--weights", str(weights), str(weights.with_name("3.png"))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "band 3" in done.stdout
+    assert done.stdout.splitlines()[-1] == "0 False []"
+    assert not done.stderr
+
+
+# Digits
+
+
+def test_a_digit_fills_its_box_and_is_centred_by_its_mass(tmp_path: Path) -> None:
+    for size in (40, 112, 300, 1000):
+        for shown in (seven(size), seven(size).transpose(Image.Transpose.ROTATE_90)):
+            found = pixels(shown, tmp_path)
+            rows, columns = np.nonzero(found.max(axis=1))[0], np.nonzero(found.max(axis=0))[0]
+            assert max(np.ptp(rows), np.ptp(columns)) + 1 == 20
+            share = found / found.sum()
+            for axis in (0, 1):
+                assert abs((share.sum(axis=axis) * np.arange(28)).sum() - 14) <= 0.5
+            assert found.max() == 255
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
+def test_every_kind_of_file_shows_the_same(tmp_path: Path, dataset: str) -> None:
+    grey = seven()
+    expected = pixels(grey, tmp_path, dataset)
+    assert 10 < expected.mean() < 100
+    levels = np.asarray(grey)
+    clear = Image.merge("LA", [Image.new("L", grey.size, 255), grey])
+    dark = Image.merge("RGBA", [*[Image.new("L", grey.size, 0)] * 3, grey])
+    palette = grey.convert("P")
+    palette.info["transparency"] = 0
+    shown: list[tuple[Image.Image, str, dict[str, Any]]] = [
+        (Image.eval(grey, lambda level: 255 - level), "PNG", {}),
+        (clear, "PNG", {}),
+        (clear.convert("RGBA"), "WEBP", {"lossless": True}),
+        (dark, "PNG", {}),
+        (dark, "TIFF", {}),
+        (palette, "GIF", {"transparency": 0}),
+        (palette, "PNG", {"transparency": 0}),
+        (grey.convert("1"), "PNG", {}),
+        (grey.convert("1"), "TIFF", {"compression": "group4"}),
+        (grey.convert("1"), "PPM", {}),
+        (grey.convert("RGB"), "BMP", {}),
+        (grey.convert("RGB"), "PPM", {}),
+        (grey.convert("CMYK"), "JPEG", {"quality": 95}),
+        (grey.convert("CMYK"), "TIFF", {}),
+        (grey.convert("YCbCr"), "TIFF", {}),
+        (seven(ink=(200, 20, 30), paper="white", mode="RGB"), "JPEG", {"quality": 90}),
+        (seven(ink="yellow", paper="navy", mode="RGB"), "WEBP", {}),
+        (Image.fromarray(levels.astype(np.uint16) * 257), "PNG", {}),
+        (Image.fromarray(levels.astype(np.uint16) * 4), "TIFF", {}),  # ten bits in sixteen
+        (Image.fromarray(levels.astype(np.int32) - 7), "TIFF", {}),
+        (Image.fromarray(levels.astype(np.float32) / 255), "TIFF", {}),
+        (seven(1000), "JPEG", {}),
+    ]
+    for image, kind, options in shown:
+        found = pixels(image, tmp_path, dataset, kind, **options)
+        assert differ(found, expected) < 10, (image.mode, kind)
+
+
+def test_a_float_picture_with_holes_is_refused(tmp_path: Path) -> None:
+    levels = np.asarray(seven(), np.float32).copy()
+    levels[5, 5] = np.nan
+    with pytest.raises(DataError, match="not finite"):
+        pixels(Image.fromarray(levels), tmp_path, kind="TIFF")
+
+
+def test_the_camera_s_orientation_is_respected(tmp_path: Path) -> None:
+    upright = seven(60)
+    expected = pixels(upright, tmp_path)
+    turn = Image.Transpose
+    stored_as = {  # EXIF 2.32, tag 274: how the stored picture came of the upright one
+        2: turn.FLIP_LEFT_RIGHT,
+        3: turn.ROTATE_180,
+        4: turn.FLIP_TOP_BOTTOM,
+        5: turn.TRANSPOSE,
+        6: turn.ROTATE_90,
+        7: turn.TRANSVERSE,
+        8: turn.ROTATE_270,
+    }
+    for orientation, operation in stored_as.items():
+        exif = Image.Exif()
+        exif[274] = orientation
+        found = pixels(upright.transpose(operation), tmp_path, exif=exif)
+        assert differ(found, expected) < 4, orientation
+        assert differ(pixels(upright.transpose(operation), tmp_path), expected) > 10
+
+
+def test_uneven_paper_and_dust_are_taken_away(tmp_path: Path) -> None:
+    expected = pixels(seven(200), tmp_path)
+    ink = np.asarray(seven(200)) / 255
+    y, x = np.mgrid[-1:1:200j, -1:1:200j]
+    light = 190 + 30 * x - 20 * y - 15 * (x * x + y * y) + np.random.default_rng(0).normal(0, 3, ink.shape)
+    photo = light * (1 - 0.6 * ink)
+    photo[180:183, 170:173] = photo[120:122, 20:22] = photo[10, 190] = 40  # dust
+    image = Image.fromarray(photo.clip(0, 255).astype(np.uint8))
+    assert differ(pixels(image, tmp_path, kind="JPEG", quality=70), expected) < 6
+
+
+def test_a_tile_with_transparent_corners_is_its_own_background(tmp_path: Path) -> None:
+    corners = Image.new("L", (112, 112), 0)
+    ImageDraw.Draw(corners).rounded_rectangle((0, 0, 111, 111), 25, fill=255)
+    tile = seven(ink="black", paper="white", mode="RGB")
+    tile.putalpha(corners)
+    assert differ(pixels(tile, tmp_path), pixels(seven(), tmp_path)) < 2
+
+
+def test_polarity_can_be_forced(tmp_path: Path) -> None:
+    for shown, right, wrong in (
+        (seven(), "light-on-dark", "dark-on-light"),
+        (Image.eval(seven(), lambda level: 255 - level), "dark-on-light", "light-on-dark"),
+    ):
+        expected = pixels(shown, tmp_path)
+        path = str(tmp_path / "picture")
+        assert np.array_equal(pictures.read(path, "mnist", right).pixels, expected)
+        with pytest.raises(DataError, match="shows nothing"):
+            pictures.read(path, "mnist", wrong)
+
+
+# The data sets' own images
+
+
+@pytest.fixture
+def some(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], np.ndarray]:
+    monkeypatch.setattr(idx, "read", read_once)
+    return lambda dataset: data.load(dataset).test.images[:150].numpy()
+
+
+@pytest.mark.parametrize(("dataset", "share"), [("mnist", 1), ("fashion_mnist", 0.96)])
+def test_the_data_s_own_images_stay_as_they_are(
+    some: Callable[[str], np.ndarray], tmp_path: Path, dataset: str, share: float
+) -> None:
+    images = some(dataset).astype(int)
+    for shown in (images, 255 - images):
+        found = [pixels(Image.fromarray(image.astype(np.uint8)), tmp_path, dataset) for image in shown]
+        same = [np.array_equal(one, image) for one, image in zip(found, images, strict=True)]
+        assert np.mean(same) >= share
+
+
+@pytest.mark.parametrize(("dataset", "limit"), [("mnist", 8), ("fashion_mnist", 16)])
+def test_enlarged_and_off_centre_they_come_back(
+    some: Callable[[str], np.ndarray], tmp_path: Path, dataset: str, limit: float
+) -> None:
+    distances = []
+    for image in some(dataset)[:40]:
+        sheet = Image.new("L", (240, 200), 255)
+        sheet.paste(Image.fromarray(255 - image).resize((112, 112), Image.Resampling.NEAREST), (100, 20))
+        distances.append(differ(pixels(sheet, tmp_path, dataset), image.astype(int)))
+    assert np.mean(distances) < limit  # a pixel aside it is 17 and 23
+    assert max(distances) < 35
+
+
+def test_a_garment_is_trimmed_and_centred(tmp_path: Path) -> None:
+    for box, rows, columns in (((50, 30, 89, 149), (0, 28), (10, 19)), ((20, 60, 159, 99), (10, 18), (0, 28))):
+        shirt = Image.new("RGB", (200, 180), (253, 253, 253))
+        ImageDraw.Draw(shirt).rectangle(box, fill=(30, 60, 120))
+        found = pixels(shirt, tmp_path, "fashion_mnist")
+        shown = np.zeros((28, 28), bool)
+        shown[slice(*rows), slice(*columns)] = True
+        assert np.array_equal(found > 128, shown)
+
+
+# The samples
+
+
+def test_the_samples_are_small_and_show_what_they_are_named_for() -> None:
+    files = [path for path in ROOT.glob("samples/*/*") if path.is_file()]
+    assert 0 < sum(path.stat().st_size for path in files) < 150_000
+    for path in files:
+        dataset = {"digits": "mnist", "garments": "fashion_mnist"}[path.parent.name]
+        kinds = [name.replace("/top", "").replace(" ", "_") for name in data.DATASETS[dataset].classes]
+        assert path.stem.startswith(tuple(kinds))
+        assert 10 < pictures.read(str(path), dataset).pixels.mean() < 200
