@@ -14,7 +14,7 @@ from models import cards
 from training.machine import describe_machine
 
 ROOT = Path(__file__).resolve().parents[1]
-PICTURE = "samples/digit_7.png"
+PICTURE = "samples/digits/5_aileron.png"
 
 
 def commands() -> list[list[str]]:
