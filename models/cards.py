@@ -39,7 +39,12 @@ class WeightsFile(NamedTuple):
 
 
 def published() -> list[str]:
-    return sorted(path.stem for path in PUBLISHED.glob("*.json"))
+    """In the order in which the zoo names its networks."""
+
+    def order(name: str) -> tuple[int, str]:
+        return next((place for place, network in enumerate(names()) if name.startswith(network)), len(names())), name
+
+    return sorted((path.stem for path in PUBLISHED.glob("*.json")), key=order)
 
 
 def locate(source: str | Path) -> Path:

@@ -36,7 +36,8 @@ def describe_machine() -> str:
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         processor = next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
-    parts = [processor, f"{torch.get_num_threads()} threads", f"torch {version('torch')}"]
+    threads = torch.get_num_threads()
+    parts = [processor, f"{threads} thread{'s' if threads > 1 else ''}", f"torch {version('torch')}"]
     if torch.cuda.is_available():
         parts.insert(0, torch.cuda.get_device_name())
     return ", ".join(parts)

@@ -191,7 +191,7 @@ def table() -> str:
                 f"`{name}`",
                 f"{100 * card['metrics']['test']['accuracy']:.2f}",
                 f"{100 * over['mean']:.2f} ± {100 * over['sd']:.2f} ({seeds})" if over["sd"] is not None else "one",
-                *(f"{target:g}" for target in targets),
+                *(f"{target:.2f}" for target in targets),
                 f"{card['parameters']:,}",
                 f"{card['file']['size'] / 1e3:,.0f}",
                 duration(card["train_seconds"]),
