@@ -33,7 +33,7 @@ DIGIT_CENTRE = 14  # index of the pixel where MNIST's centres of mass lie, of ev
 SPECK = 0.02  # a part with less than this share of the largest one's ink is dust
 TILE = 64  # grey levels between a digit and its tile
 FAINTEST = 16  # grey levels of 255: what differs less from its background is not there
-GARMENT_TRIM = 0.05  # Xiao et al. 2017, section 2: what is that close to the corners' colour is background
+EVEN = 0.05 * 255  # Xiao et al. 2017, section 2: what is that close to the corners' colour is background
 
 
 class Picture(NamedTuple):
@@ -185,7 +185,7 @@ def _digit(grey: np.ndarray, polarity: str, name: str) -> np.ndarray:
 def _garment(grey: np.ndarray, polarity: str, name: str) -> np.ndarray:
     """Trimmed, its longest edge made 28, laid into the middle, grey and light on dark."""
     border = np.concatenate([grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]])
-    trim, background = GARMENT_TRIM * 255, np.median(border)
+    trim, background = EVEN, np.median(border)
     if np.median(np.abs(border - background)) > trim:  # not of one tone, as studios make it: unevenly lit
         background, noise = _background(grey, only_border=True)
         trim = max(trim, noise)
@@ -213,14 +213,16 @@ def _light_on_dark(difference: np.ndarray, polarity: str) -> np.ndarray:
 
 def _background(grey: np.ndarray, only_border: bool = False) -> tuple[np.ndarray, float]:
     """The background under a digit, unevenly lit as it may be, and how far it scatters: a surface of the second degree
-    that is fitted to the border, then again and again to every pixel that lies near it.
+    that is fitted to the border (to most of it, where most is of one tone: the rest may be ink), then again and again
+    to every pixel that lies near it.
     """
     height, width = grey.shape
     y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
     terms = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=-1)
     everywhere, border = np.ones(grey.shape, bool), np.ones(grey.shape, bool)
     border[1:-1, 1:-1] = False
-    near, surface, noise = border, grey, 0.0
+    even = border & (np.abs(grey - np.median(grey[border])) <= EVEN)
+    near, surface, noise = even if 2 * even.sum() > border.sum() else border, grey, 0.0
     for among in (border, border, border, *3 * [border if only_border else everywhere]):
         coefficients, *_ = np.linalg.lstsq(terms[near], grey[near], rcond=None)
         surface = terms @ coefficients

@@ -400,6 +400,14 @@ def test_uneven_paper_and_dust_are_taken_away(tmp_path: Path) -> None:
     assert differ(pixels(image, tmp_path, kind="JPEG", quality=70), expected) < 6
 
 
+def test_a_digit_may_touch_the_border(tmp_path: Path) -> None:
+    expected = pixels(seven(), tmp_path)
+    for image in (seven(), Image.eval(seven(), lambda level: 255 - level)):
+        box = seven().getbbox()
+        assert box
+        assert differ(pixels(image.crop(box), tmp_path), expected) < 3
+
+
 def test_a_tile_with_transparent_corners_is_its_own_background(tmp_path: Path) -> None:
     corners = Image.new("L", (112, 112), 0)
     ImageDraw.Draw(corners).rounded_rectangle((0, 0, 111, 111), 25, fill=255)
