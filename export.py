@@ -1,0 +1,204 @@
+"""Write trained weights as an ONNX file, for programs without PyTorch."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data import DATASETS, load
+from models import WeightsError, cards
+from training import atomic, errors, flags
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+EXAMPLES = """
+  export.py --weights runs/<run>                         writes <network>-<data>.onnx here
+  export.py --weights gru-mnist --output gru.onnx
+
+One file, for batches of any size: `images` (batch, 1, 28, 28), float32, standardised -> `logits` (batch, 10). Its
+metadata say how to standardise (mean and std of pixels in [0, 1]), name the classes, and whose weights these are. It is
+written once ONNX Runtime has given the network's logits with it. An older one is replaced, no other program's file is.
+"""
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+OPSET = 18  # the one that torch's operators are written in: a later one is a conversion, and read by fewer programs
+TOLERANCE = 1e-4  # of the largest logit, or of 1: float32 sums in another order; GoogLeNet and VGG-11 need 1e-5
+OURS = "weights_sha256"  # the metadata by which a file of ours is known
+
+
+def main() -> int:
+    command = read_flags()
+    if missing := [package for package in PACKAGES if not find_spec(package)]:
+        raise errors.MachineError(f"export needs {', '.join(missing)}. Install them with: uv sync --extra onnx")
+    file = cards.read(command.weights)
+    output = choose_output(command, file.card)
+
+    # Only now what takes seconds to import.
+    from models.weights import load_network
+
+    network, images, metadata = load_network(file), images_to_compare(file.card), describe(file)
+    with quiet():
+        content = convert(network, images[:2], metadata)
+        difference = compare(content, network, images)
+    try:
+        atomic.write(output, content)
+    except OSError as error:
+        raise errors.MachineError(
+            f"{errors.shown(output)} cannot be written ({error.strerror}). Free space or name another --output."
+        ) from None
+    print(
+        f"{command.weights}: {metadata['network']} on {metadata['data']}, {len(content) / 1e3:,.0f} kB, "
+        f"logits within {difference:.1e} of the network's -> {errors.shown(output)}"
+    )
+    return 0
+
+
+def read_flags() -> argparse.Namespace:
+    parser = flags.Flags(
+        prog="export.py", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--weights", metavar="W", help="a run folder, a weights file or a published name")
+    parser.add_argument("--output", metavar="FILE", help="an .onnx file (default: named for the weights, here)")
+    command = parser.parse_args()
+    if not command.weights:
+        raise errors.SettingsError("--weights is missing: a run folder, a weights file or a published name.")
+    return command
+
+
+def choose_output(command: argparse.Namespace, card: dict[str, Any]) -> Path:
+    """Raises SettingsError unless it is an .onnx file that replaces nothing but one of ours, MachineError unless it
+    can be written.
+    """
+    default = command.weights if command.weights in cards.published() else f"{card['network']}-{card['data']}"
+    output = Path(command.output or f"{default}.onnx").expanduser().absolute()
+    shown = errors.shown(output)
+    if output.suffix != ".onnx":
+        raise errors.SettingsError(f"--output {shown} ends in {output.suffix!r}, expected .onnx.")
+    flags.output(shown)
+    if output.exists() and not is_ours(output):
+        raise errors.SettingsError(f"{shown} exists and is not by export.py. Remove it or name another --output.")
+    return output
+
+
+def is_ours(path: Path) -> bool:
+    import onnx
+
+    try:
+        return any(entry.key == OURS for entry in onnx.load(path, load_external_data=False).metadata_props)
+    except Exception:  # whatever its reader makes of bytes that are no ONNX
+        return False
+
+
+def describe(file: cards.WeightsFile) -> dict[str, str]:
+    """What the ONNX file says of itself. Raises WeightsError if the card does not."""
+    from training.evaluation import preparation
+
+    card, prepare = file.card, preparation(file.card)
+    try:
+        accuracy = card["metrics"]["test"]["accuracy"]
+    except (KeyError, TypeError):
+        raise WeightsError(f"{file.path} has a card that does not say how good its network is.") from None
+    return {
+        "network": card["network"],
+        "arguments": json.dumps(card["arguments"]),
+        "data": card["data"],
+        "classes": json.dumps(card["classes"]),
+        "image_size": str(prepare.image_size),
+        "mean": str(prepare.mean),
+        "std": str(prepare.std),
+        "test_accuracy": str(accuracy),
+        OURS: hashlib.sha256(file.content).hexdigest(),
+    }
+
+
+def images_to_compare(card: dict[str, Any]) -> Tensor:
+    """(7, in_channels, image_size, image_size), standardised: four of noise, and three test images of the data set."""
+    import torch
+
+    from training.evaluation import preparation
+
+    prepare, channels = preparation(card), card["arguments"]["in_channels"]
+    size = (channels, prepare.image_size, prepare.image_size)
+    noise = torch.randn(4, *size, generator=torch.Generator().manual_seed(0))
+    if card["data"] not in DATASETS:
+        return torch.cat([noise, noise[:3] / 2])
+    test = load(card["data"], card["arguments"]["num_classes"]).test
+    return torch.cat([noise, prepare(test.images[:3]).expand(-1, channels, -1, -1)])
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """What torch remarks on its own doings, on `_flat_weights` say, stays off the terminal; errors are raised."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable()
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)
+
+
+def convert(network: nn.Module, images: Tensor, metadata: dict[str, str]) -> bytes:
+    """The ONNX file of a network in evaluation mode: the same network gives the same bytes.
+
+    `images` are an example, two at least: of one, torch would conclude that a batch is always one. Raises RunFailed.
+    """
+    import torch
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
+    try:
+        program = torch.onnx.export(
+            network,
+            (images,),
+            dynamo=True,  # through torch.export
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            input_names=["images"],
+            output_names=["logits"],
+            opset_version=OPSET,
+            verbose=False,
+        )
+    except torch.onnx.OnnxExporterError as error:
+        first_line = str(error.__cause__ or error).strip().partition("\n")[0]
+        raise errors.RunFailed(f"{metadata['network']} cannot be exported: {first_line}") from error
+    assert program is not None
+    ClearMetadataAndDocStringPass()(program.model)  # or each node would tell the paths of this machine's files
+    program.model.metadata_props.update(metadata)
+    return program.model_proto.SerializeToString()
+
+
+def compare(content: bytes, network: nn.Module, images: Tensor) -> float:
+    """The largest difference of a logit, all images together and one alone. Raises RunFailed beyond the tolerance."""
+    import onnxruntime
+    import torch
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    difference = 0.0
+    for batch in (images, images[-1:]):
+        with torch.inference_mode():
+            expected = network(batch)
+        (logits,) = session.run(["logits"], {"images": batch.numpy()})
+        found = torch.from_numpy(logits)
+        tolerance = TOLERANCE * max(1.0, expected.abs().max().item())
+        worst = (found - expected).abs().max().item() if found.shape == expected.shape else float("inf")
+        if not worst <= tolerance:  # nor is NaN
+            raise errors.RunFailed(
+                f"the ONNX file's logits differ from the network's by {worst:.1e}, expected {tolerance:.1e} at most. "
+                "Nothing was written."
+            )
+        difference = max(difference, worst)
+    return difference
+
+
+if __name__ == "__main__":
+    flags.run(main)

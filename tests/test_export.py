@@ -1,0 +1,241 @@
+"""An ONNX file is whole, says what it is, computes what its network does, and comes to lie there only then."""
+
+import errno
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from conftest import read_once
+
+import export
+import models
+from data import ARCHIVES, DATASETS, idx
+from models.weights import serialize
+from training import errors, flags
+
+ROOT = Path(__file__).parents[1]
+FACTS = DATASETS["fashion_mnist"]
+
+
+class Done(NamedTuple):
+    status: int
+    output: str
+    errors: str
+
+
+def make_weights(path: Path, name: str, seed: int = 0, **arguments) -> Path:
+    torch.manual_seed(seed)
+    card = {
+        "data": "fashion_mnist",
+        "input": {"channels": 1, "image_size": 28, "mean": FACTS.mean, "std": FACTS.std},
+        "classes": list(FACTS.classes),
+        "metrics": {"val": None, "test": {"loss": 0.5, "accuracy": 0.875, "images": 10_000}},
+        "training": {},
+        "versions": {},
+    }
+    arguments = {"image_size": 28, **arguments}
+    path.write_bytes(serialize(models.create(name, **arguments), name, arguments, card))
+    return path
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
+    def run(*arguments: str | Path) -> Done:
+        monkeypatch.setattr(sys, "argv", ["export.py", *map(str, arguments)])
+        monkeypatch.setattr(idx, "read", read_once)
+        capfd.readouterr()
+        status = flags.status_of(export.main)
+        output, said = capfd.readouterr()
+        return Done(status, output, said)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def lenet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
+    """A weights file and the ONNX file that was made of it, once for all tests here."""
+    weights = make_weights(tmp_path_factory.mktemp("lenet") / "weights.safetensors", "lenet")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["export.py", "--weights", str(weights), "--output", f"{weights.parent}/a.onnx"])
+        patch.setattr(idx, "read", read_once)
+        assert export.main() == 0
+    return weights, (weights.parent / "a.onnx").read_bytes()
+
+
+@pytest.fixture
+def made_before(lenet: tuple[Path, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The conversion gives what it once gave for LeNet, in no time."""
+    monkeypatch.setattr(export, "convert", lambda *_: lenet[1])
+
+
+def check_outputs(content: bytes, weights: Path) -> None:
+    """Other images and batches than export.py looks at, from the bytes of the archive, by what the file says."""
+    says = {entry.key: entry.value for entry in onnx.load_from_string(content).metadata_props}
+    raw = ARCHIVES / FACTS.folder / "raw" / "train-images-idx3-ubyte"
+    pixels = read_once(raw, (60_000, 28, 28), FACTS.sha256[raw.name])[:5].numpy()[:, None]
+    images = ((pixels / 255 - float(says["mean"])) / float(says["std"])).astype(np.float32)
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    (images_in,), (logits_out,) = session.get_inputs(), session.get_outputs()
+    assert (images_in.name, images_in.shape, images_in.type) == ("images", ["batch", 1, 28, 28], "tensor(float)")
+    assert (logits_out.name, logits_out.shape, logits_out.type) == ("logits", ["batch", 10], "tensor(float)")
+    network = models.load(weights)
+    for batch in (images, images[:1], images[1:3]):
+        (logits,) = session.run(None, {"images": batch})
+        with torch.no_grad():
+            expected = network(torch.from_numpy(batch))
+        torch.testing.assert_close(torch.as_tensor(logits), expected, rtol=1e-4, atol=1e-4)
+
+
+# One of each kind (LeNet is below): all twelve take a minute. torch.export warns about the LSTM's weights.
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("alexnet", {"batch_norm": True, "hidden_size": 16}),
+        ("lstm", {"pool": "mean"}),
+    ],
+)
+def test_other_networks(name: str, arguments: dict, tmp_path: Path, run: Callable[..., Done]) -> None:
+    weights, output = make_weights(tmp_path / "w.safetensors", name, **arguments), tmp_path / f"{name}.onnx"
+    done = run("--weights", weights, "--output", output)
+    assert (done.status, done.errors, done.output.count("\n")) == (0, "", 1)
+    assert f"{name} on fashion_mnist, {output.stat().st_size / 1e3:,.0f} kB" in done.output
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted([output.name, weights.name])  # nothing beside it
+    check_outputs(output.read_bytes(), weights)
+
+
+def test_lenet_and_what_its_file_says(lenet: tuple[Path, bytes]) -> None:
+    weights, content = lenet
+    check_outputs(content, weights)
+    model = onnx.load_from_string(content)
+    onnx.checker.check_model(model, full_check=True)
+    assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", export.OPSET)]
+    assert str(ROOT).encode() not in content
+    assert b"site-packages" not in content
+    says = {entry.key: entry.value for entry in model.metadata_props}
+    assert json.loads(says.pop("classes")) == list(FACTS.classes)
+    assert json.loads(says.pop("arguments")) == models.card(weights)["arguments"]
+    assert says == {
+        "network": "lenet",
+        "data": "fashion_mnist",
+        "image_size": "28",
+        "mean": str(FACTS.mean),
+        "std": str(FACTS.std),
+        "test_accuracy": "0.875",
+        "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+    }
+
+
+@pytest.mark.usefixtures("made_before")
+def test_what_export_wrote_is_replaced_and_nothing_else(
+    lenet: tuple[Path, bytes], tmp_path: Path, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, content = lenet
+    monkeypatch.chdir(tmp_path)
+    assert run("--weights", weights).output.endswith(" -> lenet-fashion_mnist.onnx\n")
+    (output,) = tmp_path.iterdir()
+    assert output.read_bytes() == content
+    assert run("--weights", weights).status == 0
+
+    foreign = onnx.load_from_string(content)
+    del foreign.metadata_props[:]
+    for other in (foreign.SerializeToString(), b"", b"hello"):
+        output.write_bytes(other)
+        done = run("--weights", weights)
+        assert done.status == 2
+        assert done.errors.startswith("refzoo: lenet-fashion_mnist.onnx exists and is not by export.py. Remove it or")
+        assert output.read_bytes() == other
+
+
+@pytest.mark.usefixtures("made_before")
+def test_a_file_that_computes_something_else_is_not_written(
+    lenet: tuple[Path, bytes], tmp_path: Path, run: Callable[..., Done]
+) -> None:
+    output = tmp_path / "a.onnx"
+    output.write_bytes(lenet[1])
+    done = run("--weights", make_weights(tmp_path / "w.safetensors", "lenet", seed=1), "--output", output)
+    assert (done.status, done.output, done.errors.count("\n")) == (1, "", 1)
+    assert done.errors.startswith("refzoo: the ONNX file's logits differ from the network's by ")
+    assert output.read_bytes() == lenet[1]
+
+
+def test_what_is_not_a_number_differs(lenet: tuple[Path, bytes]) -> None:
+    network = models.load(lenet[0])
+    network.get_parameter("output.bias").data[0] = torch.nan
+    with pytest.raises(errors.RunFailed, match="differ from the network's by nan"):
+        export.compare(lenet[1], network, torch.zeros(2, 1, 28, 28))
+
+
+@pytest.mark.usefixtures("made_before")
+def test_a_full_disk_leaves_the_old_file(
+    lenet: tuple[Path, bytes], tmp_path: Path, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "a.onnx"
+    output.write_bytes(lenet[1])
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    done = run("--weights", lenet[0], "--output", output)
+    assert done.status == 5
+    assert (
+        done.errors
+        == f"refzoo: {output} cannot be written (No space left on device). Free space or name another --output.\n"
+    )
+    assert [file.name for file in tmp_path.iterdir()] == ["a.onnx"]
+    assert output.read_bytes() == lenet[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        ((), 2, "--weights is missing: a run folder, a weights file or a published name."),
+        (("--weights", "W", "--output", "lenet.pt"), 2, "ends in '.pt', expected .onnx."),
+        (("--weights", "W", "--output", "nowhere/lenet.onnx"), 5, "nowhere/lenet.onnx cannot be written: "),
+        (("--weights", "W", "--output", "folder.onnx"), 2, "folder.onnx exists and is not by export.py."),
+        (("--weights", "W", "--out", "a.onnx"), 2, "unrecognized arguments: --out a.onnx. --help shows the flags."),
+        (("--weights", "letnet-mnist"), 4, "there are no published weights 'letnet-mnist'"),
+    ],
+)
+def test_wrong_commands(
+    arguments: tuple[str, ...],
+    status: int,
+    says: str,
+    lenet: tuple[Path, bytes],
+    tmp_path: Path,
+    run: Callable[..., Done],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder.onnx").mkdir()
+    done = run(*(lenet[0] if argument == "W" else argument for argument in arguments))
+    assert (done.status, done.output, done.errors.count("\n")) == (status, "", 1)
+    assert says in done.errors
+    assert [file.name for file in tmp_path.iterdir()] == ["folder.onnx"]
+
+
+def test_missing_packages(lenet: tuple[Path, bytes], run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "find_spec", lambda package: None if package == "onnxscript" else package)
+    done = run("--weights", lenet[0])
+    assert (done.status, done.errors) == (
+        5,
+        "refzoo: export needs onnxscript. Install them with: uv sync --extra onnx\n",
+    )
+
+
+def test_a_network_that_torch_cannot_export() -> None:
+    class Judging(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images if images.sum() > 0 else -images
+
+    with pytest.raises(errors.RunFailed, match=r"^judging cannot be exported: [^\n]+$"), export.quiet():
+        export.convert(Judging().eval(), torch.zeros(2, 1, 28, 28), {"network": "judging"})
