@@ -22,7 +22,7 @@ from . import IMAGE_SIZE, DataError
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # Pillow's PPM reads PBM, PGM and PNM, too
 LARGEST_FILE = 64 << 20  # bytes
 LARGEST_PICTURE = 1 << 26  # pixels, as the file declares them before anything is decoded
-WORKING_SIZE = 128  # larger pictures are reduced to this first: ten times what a network sees
+WORKING_SIZE = 128  # larger pictures are reduced to this first, still several times finer than what a network sees
 POLARITIES = ("auto", "light-on-dark", "dark-on-light")
 
 ROUNDING = 0.5  # grey levels
@@ -212,7 +212,7 @@ def _light_on_dark(difference: np.ndarray, polarity: str) -> np.ndarray:
 
 
 def _background(grey: np.ndarray, only_border: bool = False) -> tuple[np.ndarray, float]:
-    """The background under a digit, unevenly lit as it may be, and how far it scatters: a surface of the second degree
+    """The background, unevenly lit as it may be, and how far it scatters: a surface of the second degree
     that is fitted to the border (to most of it, where most is of one tone: the rest may be ink), then again and again
     to every pixel that lies near it.
     """

@@ -225,6 +225,7 @@ noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 60), np.u
         (constant(200), "shows nothing but its background"),
         (constant((9, 9, 9, 0), "RGBA"), "is wholly transparent"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 @pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
 def test_a_file_that_shows_nothing_says_so(
@@ -351,7 +352,7 @@ def test_every_kind_of_file_shows_the_same(tmp_path: Path, dataset: str) -> None
         (seven(ink=(200, 20, 30), paper="white", mode="RGB"), "JPEG", {"quality": 90}),
         (seven(ink="yellow", paper="navy", mode="RGB"), "WEBP", {}),
         (Image.fromarray(levels.astype(np.uint16) * 257), "PNG", {}),
-        (Image.fromarray(levels.astype(np.uint16) * 4), "TIFF", {}),  # ten bits in sixteen
+        (Image.fromarray(levels.astype(np.uint16) * 8 + 1000), "TIFF", {}),  # twelve bits in sixteen
         (Image.fromarray(levels.astype(np.int32) - 7), "TIFF", {}),
         (Image.fromarray(levels.astype(np.float32) / 255), "TIFF", {}),
         (seven(1000), "JPEG", {}),
@@ -426,6 +427,15 @@ def test_polarity_can_be_forced(tmp_path: Path) -> None:
         assert np.array_equal(pictures.read(path, "mnist", right).pixels, expected)
         with pytest.raises(DataError, match="shows nothing"):
             pictures.read(path, "mnist", wrong)
+
+
+def test_a_little_ink_outweighs_a_large_reflection(tmp_path: Path) -> None:
+    plain, shiny = (Image.new("L", (120, 120), 200) for _ in range(2))
+    ImageDraw.Draw(shiny).rectangle((2, 2, 117, 100), fill=215)
+    for image in (plain, shiny):
+        ImageDraw.Draw(image).rectangle((55, 40, 64, 70), fill=10)
+    one, other = (pixels(image, tmp_path, "fashion_mnist") for image in (plain, shiny))
+    assert differ(one, other) < 3
 
 
 # The data sets' own images
