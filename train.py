@@ -1,6 +1,7 @@
 """Train one network, test it once, and leave a run folder. `python train.py --help` says how."""
 
 import gc
+import logging
 import os
 import signal
 import sys
@@ -25,7 +26,7 @@ from training import command_line, errors, resuming, settings, sweep
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from torch import Tensor, nn
 
     from data.batches import Preparation
     from data.splits import Splits
@@ -109,6 +110,8 @@ def train(config: DictConfig) -> None:
         if message := resuming.finished(Path(config.resume), config.epochs):
             print(message)
             return
+
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # torchmetrics imports it; it may list the fonts then
 
     # Only now what takes seconds to import.
     import torch
@@ -204,9 +207,23 @@ def train(config: DictConfig) -> None:
             if best:
                 best.restore(task.result)
             epoch = best.epoch if best else config.epochs
-            weights, figures = test(config, splits, task.result, epoch, prepare, trainer.strategy.root_device)
+            weights, figures, logits = test(config, splits, task.result, epoch, prepare, trainer.strategy.root_device)
             folder.write("weights.safetensors", weights)
             history.record(**figures, epoch=epoch, weights_sha256=sha256(weights).hexdigest())
+            if config.report:
+                from training import report
+
+                resolved: Any = OmegaConf.to_container(config, resolve=True)
+                page = report.render(
+                    resolved,
+                    list(HydraConfig.get().overrides.task),
+                    history.summary(),
+                    history.rows,
+                    logits,
+                    splits.test,
+                    splits.facts.classes,
+                )
+                folder.write("report.html", page)
             log.info(
                 f"{config.model.name} on {config.data.name}: "
                 f"test accuracy {figures['test']['accuracy']:.4f} ({figures['test']['images']} images), "
@@ -222,15 +239,18 @@ def test(
     epoch: int,
     prepare: "Preparation",
     device: "torch.device",
-) -> tuple[bytes, dict[str, Any]]:
-    """The weights that are stored, those of `epoch`, and their figures. The test set is used here, once."""
+) -> "tuple[bytes, dict[str, Any], Tensor]":
+    """The weights that are stored, those of `epoch`, their figures, and the logits (N, num_classes) of the test images.
+    The test set is used here, once.
+    """
     from models.weights import serialize
     from training import machine
     from training.evaluation import figures, logits_of
 
+    logits = logits_of(network, splits.test, prepare, device)
     measured = {
-        name: figures(logits_of(network, split, prepare, device), split.labels) if split else None
-        for name, split in (("val", splits.val), ("test", splits.test))
+        "val": figures(logits_of(network, splits.val, prepare, device), splits.val.labels) if splits.val else None,
+        "test": figures(logits, splits.test.labels),
     }
     plain: Any = OmegaConf.to_container(config, resolve=True)
     card = {
@@ -248,7 +268,7 @@ def test(
         "versions": machine.versions(),
     }
     arguments = {key: value for key, value in plain["model"].items() if key not in ("_target_", "name")}
-    return serialize(network, config.model.name, arguments, card), measured
+    return serialize(network, config.model.name, arguments, card), measured, logits
 
 
 if __name__ == "__main__":

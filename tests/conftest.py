@@ -33,7 +33,7 @@ def run_train(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: py
     """`train.py` with these overrides, on 600 training images for two epochs unless they say otherwise."""
 
     def run(*overrides: str, folder: str = "run") -> Run:
-        small = ("epochs=2", "data.train_size=600", "data.val_size=400", "batch_size=64", "trainer=cpu")
+        small = ("epochs=2", "data.train_size=600", "data.val_size=400", "batch_size=64", "trainer=cpu", "report=false")
         monkeypatch.setattr(sys, "argv", ["train.py", *small, f"run_dir={tmp_path / folder}", *overrides])
         monkeypatch.setattr(idx, "read", read_once)
         torch.manual_seed(sum(map(len, overrides)))  # a run may not depend on the state it finds

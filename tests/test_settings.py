@@ -70,6 +70,7 @@ def test_what_may_be_set(override: str) -> None:
         (["scheduler=cosine", "scheduler.warm_up=-0.1"], "scheduler.warm_up=-0.1 is not valid"),
         (["loss.label_smoothing=1"], "loss.label_smoothing=1 is not valid, it should be less than 1"),
         (["loss.l1=-1"], "loss.l1=-1 is not valid"),
+        (["report=maybe"], "report=maybe is not valid, it should be a valid boolean."),
         (["ema=1"], "ema=1 is not valid, it should be less than 1"),
         (["select=bset"], "select=bset is not valid, did you mean 'best'?"),
         (["select=best", "data.val_size=0"], "select=best looks at validation"),

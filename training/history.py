@@ -116,9 +116,10 @@ class History(Callback):
         writer.writeheader()
         writer.writerows(self.rows)
         self.folder.write("metrics.csv", table.getvalue())
-        self.folder.write("metrics.json", json.dumps(self._summary(), indent=2, allow_nan=False) + "\n")
+        self.folder.write("metrics.json", json.dumps(self.summary(), indent=2, allow_nan=False) + "\n")
 
-    def _summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
+        """What metrics.json says."""
         last = self.rows[-1] if self.rows else None
         rates = [row["images_per_second"] for row in self.rows if row["images_per_second"]]
         return {

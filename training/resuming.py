@@ -11,7 +11,7 @@ from models import WeightsError
 from .errors import SettingsError, shown
 
 SWEEP_RECORD = "sweep.yaml"  # of a sweep's folder, as config.yaml is of a run's
-FREE = ("run_dir", "resume", "logger", "checkpoint")  # what may differ from the recorded configuration
+FREE = ("run_dir", "resume", "report", "logger", "checkpoint")  # what may differ from the recorded configuration
 OPEN_ENDED = ("constant", "step")  # schedules whose rates do not depend on the number of epochs
 
 

@@ -102,6 +102,7 @@ class Settings(Section):
     weights: str | None = Field(min_length=1)
     run_dir: str | None = Field(min_length=1)
     resume: str | None
+    report: bool
     checkpoint: Checkpoint
     model: dict[str, Any]
     data: Data

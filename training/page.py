@@ -1,0 +1,135 @@
+"""The look of the pages that a run and a sweep leave: colours, figures, and the filling of a template."""
+
+import io
+import re
+import shlex
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import matplotlib.style
+import numpy as np
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+# On light and on dark paper. The hues are those of Okabe & Ito, "Color Universal Design", 2008, which colour-blind
+# people tell apart, made darker or lighter until each but `line` has a contrast of 3 to 1 with its paper, and those
+# that text has one of 4.5 to 1.
+COLOURS = {
+    "paper": ("#fdfdfc", "#14171b"),
+    "ink": ("#1b1f24", "#e4e7ea"),
+    "muted": ("#5c646e", "#9aa3ad"),
+    "line": ("#dcdfe3", "#31373e"),
+    "blue": ("#0072b2", "#56b4e9"),
+    "vermilion": ("#d55e00", "#f08a48"),
+    "green": ("#00805c", "#2fc398"),
+    "purple": ("#a8457f", "#e08bc0"),
+    "amber": ("#946500", "#e6b422"),
+}
+SERIES = ("blue", "vermilion", "green", "purple", "amber")
+STYLE = {
+    "svg.fonttype": "none",  # text stays text, in the page's font
+    "svg.hashsalt": "refzoo",  # or ids are drawn anew each time
+    "text.parse_math": False,
+    "text.color": COLOURS["ink"][0],
+    "font.size": 11,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.h_pad": 4 / 72,
+    "axes.edgecolor": COLOURS["line"][0],
+    "axes.labelcolor": COLOURS["muted"][0],
+    "axes.titlesize": 12,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": COLOURS["line"][0],
+    "xtick.color": COLOURS["line"][0],
+    "ytick.color": COLOURS["line"][0],
+    "xtick.labelcolor": COLOURS["muted"][0],
+    "ytick.labelcolor": COLOURS["muted"][0],
+    "ytick.left": False,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 4,
+}
+NOT_SHOWN = ("run_dir", "resume")  # they say where a run is, not what it is
+WIDTH = 360  # of a figure, in pixels: a phone's, and a third of a wide page
+
+
+def style() -> AbstractContextManager[None]:
+    """In which figures are made and turned into SVG; the user's own matplotlibrc does not count."""
+    return matplotlib.style.context([STYLE], after_reset=True)  # type: ignore[arg-type]
+
+
+def new_figure(height: float) -> Figure:
+    """`height` in pixels. Not of pyplot, which would keep it."""
+    return Figure(figsize=(WIDTH / 72, height / 72))
+
+
+def svg(figure: Figure, name: str, label: str) -> Markup:
+    """The figure as an element of a page, whose colours and font it takes. `label` says in words what it shows; `name`
+    keeps its ids apart from those of the page's other figures.
+    """
+    file = io.StringIO()
+    without = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(file, format="svg", transparent=True, metadata=without)
+    drawing = file.getvalue()
+    box = re.search(r'viewBox="[^"]*"', drawing)
+    assert box
+    drawing = drawing[drawing.index(">", box.end()) + 1 :]  # within a page it needs no names of namespaces
+    drawing = re.sub(r'( id="|url\(#|xlink:href="#)', lambda match: f"{match[0]}{name}-", drawing)
+    for colour, (light, _) in COLOURS.items():
+        drawing = drawing.replace(f": {light}", f": var(--{colour})")
+    return Markup(f'<svg {box[0]} role="img" aria-label="{escape(label)}">{drawing}')
+
+
+def command_line(overrides: list[str], *flags: str) -> str:
+    """What gives the same again."""
+    kept = [each for each in overrides if each.partition("=")[0] not in NOT_SHOWN]
+    return shlex.join(["uv", "run", "train.py", *flags, *(re.sub(r"^\+\+(?=model\.)", "", each) for each in kept)])
+
+
+def fill(template: str, **values: Any) -> str:
+    """The page of `training/<template>`. Every value is escaped, but for `svg`'s."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(colours=COLOURS, **values)
+
+
+def epoch_axis(axes: Axes, epochs: list[int]) -> None:
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+    if len(epochs) == 1:
+        axes.set_xlim(epochs[0] - 0.5, epochs[0] + 0.5)
+
+
+def spread(axes: Axes, values: Iterable[float], largest: float | None = None) -> None:
+    """A logarithmic axis where these values, or what they lack to `largest`, differ more than tenfold: late in a
+    training they change little, and that little counts.
+    """
+    distances = np.abs(np.array(list(values)) - (largest or 0))
+    if distances.min() == 0 or distances.max() < 10 * distances.min():
+        return
+    ticks = np.array(LogLocator(subs=(1, 2, 5)).tick_values(distances.min(), distances.max()))
+    if largest is None:
+        axes.set_yscale("log")
+    else:
+        ticks = largest - ticks
+        functions = (lambda y: -np.log10(np.maximum(largest - y, 1e-9)), lambda scaled: largest - 10**-scaled)
+        axes.set_yscale("function", functions=functions)
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
+    axes.yaxis.set_minor_locator(NullLocator())

@@ -1,0 +1,170 @@
+"""The page of a run: how it went, how good the network is and where it errs."""
+
+import base64
+import io
+from typing import Any
+
+import yaml
+from markupsafe import Markup
+from PIL import Image
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+from data.splits import Images
+
+from . import page
+
+BINS = 10  # of the reliability diagram: 0 to 0.1, ..., 0.9 to 1
+MISTAKES = 32
+
+
+def render(
+    config: dict[str, Any],
+    overrides: list[str],
+    metrics: dict[str, Any],
+    rows: list[dict[str, Any]],
+    logits: Tensor,
+    test: Images,
+    classes: tuple[str, ...],
+) -> str:
+    """The page of the run with this configuration, these overrides, metrics.json and rows of metrics.csv; `logits`
+    (N, num_classes) are the tested network's for the N images of `test`.
+    """
+    names = [*classes, *map(str, range(len(classes), logits.shape[1]))]
+    predicted, labels = logits.argmax(dim=1), test.labels
+    confidence = logits.double().softmax(dim=1).amax(dim=1)
+    right = predicted == labels
+    matrix = multiclass_confusion_matrix(predicted, labels, len(names))
+    bins = reliability(confidence, right)
+    chosen = most_confident_mistakes(confidence, right)
+    with page.style():
+        figures = {
+            **{f"{name}_curve": curve for name, curve in curves(rows, metrics["epoch"]).items()},
+            "reliability": reliability_diagram(bins),
+        }
+    return page.fill(
+        "report.html.j2",
+        metrics=metrics,
+        command=page.command_line(overrides),
+        configuration=yaml.safe_dump({k: v for k, v in config.items() if k not in page.NOT_SHOWN}, sort_keys=False),
+        figures=figures,
+        names=names,
+        matrix=matrix.tolist(),
+        largest_mistake=int(matrix.clone().fill_diagonal_(0).max()),
+        classes=per_class(matrix),
+        bins=bins,
+        calibration_error=sum(each["share"] * abs(each["accuracy"] - each["confidence"]) for each in bins),
+        mistakes=[
+            {
+                "index": index,
+                "true": names[labels[index]],
+                "predicted": names[predicted[index]],
+                "confidence": confidence[index].item(),
+                "picture": picture(test.images[index]),
+            }
+            for index in chosen
+        ],
+        number_of_mistakes=int((~right).sum()),
+    )
+
+
+def per_class(matrix: Tensor) -> list[dict[str, Any]]:
+    """Precision, recall, F1 and support of each class; None where nothing was taken for it, or nothing was of it."""
+    counts = zip(matrix.diagonal().tolist(), matrix.sum(dim=0).tolist(), matrix.sum(dim=1).tolist(), strict=True)
+    return [
+        {
+            "precision": hits / taken if taken else None,
+            "recall": hits / support if support else None,
+            "f1": 2 * hits / (taken + support) if taken + support else None,
+            "support": support,
+        }
+        for hits, taken, support in counts
+    ]
+
+
+def reliability(confidence: Tensor, right: Tensor) -> list[dict[str, Any]]:
+    """Of each bin of confidence that holds images: where it begins and ends, how many images and what share of all it
+    holds, their mean confidence, and the share of right answers.
+
+    torchmetrics has the calibration error alone, with a bin of their own for images whose confidence rounds to 1.
+    """
+    place = (confidence * BINS).long().clamp(max=BINS - 1)
+    images = place.bincount(minlength=BINS)
+    confidences, rights = (place.bincount(weights, BINS) / images for weights in (confidence, right.double()))
+    return [
+        {
+            "begin": i / BINS,
+            "end": (i + 1) / BINS,
+            "images": int(images[i]),
+            "share": images[i].item() / len(right),
+            "confidence": confidences[i].item(),
+            "accuracy": rights[i].item(),
+        }
+        for i in range(BINS)
+        if images[i]
+    ]
+
+
+def most_confident_mistakes(confidence: Tensor, right: Tensor) -> list[int]:
+    """Their places in the test set, the most confident first, of equals the earlier."""
+    wrong = (~right).nonzero().flatten()
+    return wrong[confidence[wrong].argsort(descending=True, stable=True)][:MISTAKES].tolist()
+
+
+def picture(image: Tensor) -> str:
+    """A uint8 image (H, W) as the address of its own PNG."""
+    file = io.BytesIO()
+    Image.fromarray(image.numpy()).save(file, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def curves(rows: list[dict[str, Any]], chosen: int | None) -> dict[str, Markup]:
+    """What metrics.csv says, over the epochs; `chosen` is the epoch whose network was tested."""
+    both = ("train", "val") if rows[-1]["val_loss"] is not None else ("train",)
+    drawn = {
+        "loss": ("Loss", [f"{split}_loss" for split in both]),
+        "accuracy": ("Accuracy", [f"{split}_accuracy" for split in both]),
+        "learning_rate": ("Learning rate", ["learning_rate"]),
+        "speed": ("Training images per second", ["images_per_second"]),
+    }
+    return {name: curve(rows, name, title, columns, chosen) for name, (title, columns) in drawn.items()}
+
+
+def curve(rows: list[dict[str, Any]], name: str, title: str, columns: list[str], chosen: int | None) -> Markup:
+    figure = page.new_figure(height=230)
+    axes = figure.subplots()
+    axes.set_title(title)
+    epochs = [row["epoch"] for row in rows]
+    for column in columns:
+        split = column.partition("_")[0]
+        colour, line = ("muted", "--") if split == "train" else ("blue", "-")
+        values = [row[column] for row in rows]
+        axes.plot(epochs, values, line, color=page.COLOURS[colour][0], marker="o" if len(rows) <= 20 else None)
+    page.epoch_axis(axes, epochs)
+    values = [row[column] for row in rows for column in columns]
+    if name == "loss":
+        page.spread(axes, values)
+    elif name == "accuracy":
+        page.spread(axes, values, largest=1)
+    else:
+        axes.set_ylim(bottom=0)
+    if chosen not in (None, epochs[-1]):
+        axes.axvline(chosen, color=page.COLOURS["vermilion"][0], linewidth=1)
+    first, last = rows[0], rows[-1]
+    said = "; ".join(f"{column.replace('_', ' ')} from {first[column]} to {last[column]}" for column in columns)
+    return page.svg(figure, name, f"{title} over {len(rows)} epochs: {said}.")
+
+
+def reliability_diagram(bins: list[dict[str, Any]]) -> Markup:
+    figure = page.new_figure(height=340)
+    upper, lower = figure.subplots(2, sharex=True, height_ratios=(3, 1))
+    begins, width = [each["begin"] for each in bins], 1 / BINS
+    look = {"width": 0.9 * width, "align": "edge", "color": page.COLOURS["blue"][0]}
+    begins = [begin + 0.05 * width for begin in begins]
+    upper.plot((0, 1), (0, 1), "--", color=page.COLOURS["ink"][0], linewidth=1.2)
+    upper.bar(begins, [each["accuracy"] for each in bins], **look)
+    upper.set(title="Accuracy", ylim=(0, 1.02), xlim=(0, 1))
+    lower.bar(begins, [each["share"] for each in bins], **look)
+    lower.set(title="Share of the images", xlabel="confidence", ylim=(0, 1))
+    said = "; ".join(f"{each['begin']:.1f} to {each['end']:.1f}: {each['accuracy']:.4f}" for each in bins)
+    return page.svg(figure, "reliability", f"Accuracy by confidence. {said}.")
