@@ -1,22 +1,27 @@
-"""The page of a run: whole, self-contained, and true to the figures it was made from."""
+"""The page of a run and that of a sweep: whole, self-contained, and true to the figures they were made from."""
 
 import base64
+import csv
 import functools
 import io
+import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from conftest import Run
 from PIL import Image
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from data import DATASETS
 from data.splits import Images
-from training import page, report
+from training import page, report, sweep_report
+from training.sweep import Job, Outcome, Sweep, summarise
 
 VOID = {"meta", "link", "img", "br"}
 OUTSIDE = re.compile(r"://|@import|<script", re.IGNORECASE)
@@ -329,3 +334,87 @@ def test_text_and_figures_stand_out_from_the_paper() -> None:
         for name, least in {"ink": 7, "muted": 4.5, "blue": 4.5, **dict.fromkeys(page.SERIES[1:], 3)}.items():
             bright, dark = sorted((luminance(page.COLOURS[name][mode]), paper), reverse=True)
             assert (bright + 0.05) / (dark + 0.05) >= least, (name, mode)
+
+
+def test_runs_and_their_sweep_leave_their_pages(run_train: Callable[..., Run]) -> None:
+    run = run_train("-m", "model=softmax_regression", "seed=1,2", "data.test_size=40", "report=true", "select=best")
+    assert (run.status, run.errors) == (0, "")
+    whole = Page((run.folder / "report.html").read_text())
+    names = [f"softmax_regression_mnist_seed{seed}" for seed in (1, 2)]
+    assert whole.links == [f"{name}/report.html" for name in names]
+    table = whole.tables[1][1:]
+    for name, line in zip(names, table, strict=True):
+        metrics = json.loads((run.folder / name / "metrics.json").read_text())
+        html = (run.folder / name / "report.html").read_text()
+        test, content = metrics["test"], Page(html)
+        assert f"{test['accuracy']:.4f} loss {test['loss']:.4f}, 40 images" in content.text
+        assert sum(int(cell or 0) for cells in content.tables[0][1:] for cell in cells[1:]) == 40
+        right = sum(int(cells[i + 1] or 0) for i, cells in enumerate(content.tables[0][1:]))
+        assert right / 40 == test["accuracy"]
+        assert metrics["weights_sha256"] in content.text
+        assert f"seed={metrics['seed']} data.test_size=40" in content.text
+        with (run.folder / name / "metrics.csv").open() as file:
+            *_, last = csv.DictReader(file)
+        assert f"to {last['val_accuracy']}." in html
+        accuracies = [f"{100 * metrics[split]['accuracy']:.2f}" for split in ("val", "test")]
+        assert line[:4] == [name, "finished", *accuracies]
+
+
+def made_up_sweep(folder: Path, rates: int, validated: bool) -> tuple[Sweep, list[Job]]:
+    """Two seeds for each of so many rates; the last run has not finished."""
+    jobs = []
+    for i in range(rates):
+        for seed in (1, 2):
+            done = (i, seed) != (rates - 1, 2)
+            job = folder / f"lenet,lr=1e-{i}#{seed}"
+            job.mkdir()
+            rows = [row(epoch, 3 + i + seed, validated) for epoch in range(1, 4)]
+            with (job / "metrics.csv").open("w") as file:
+                writer = csv.DictWriter(file, rows[0])
+                writer.writeheader()
+                writer.writerows(rows)
+            if done:
+                (job / "report.html").touch()
+            accuracy = {"accuracy": 0.5 + 0.01 * i + 0.002 * seed, "loss": 1.0, "images": 100}
+            metrics = {
+                "status": "finished" if done else "failed",
+                "train_seconds": 2.0,
+                "test": accuracy if done else None,
+            }
+            jobs.append(
+                Job(job, {"optimizer.lr": f"<$1e-{i}$>"}, {**metrics, "val": accuracy if validated and done else None})
+            )
+    return Sweep(folder, ["optimizer.lr=1,2", "seed=1,2"], ["optimizer.lr", "seed"], resumed=False), jobs
+
+
+@pytest.mark.parametrize(("rates", "validated"), [(17, True), (2, False)])
+def test_the_page_of_a_sweep(tmp_path: Path, rates: int, validated: bool) -> None:
+    sweep, jobs = made_up_sweep(tmp_path, rates, validated)
+    failed = [Outcome("lenet,lr=-1", 2, "optimizer.lr=-1 is <not> valid")]
+    html = sweep_report.render(sweep, summarise(jobs), jobs, failed)
+    content = Page(html)
+    assert html.count('role="img"') == 1 + validated
+    for i in range(rates - 1):
+        assert f"&lt;$1e-{i}$&gt;</text>" in html
+        assert f"&lt;$1e-{i}$&gt;: {50.2 + i:.2f}, {50.4 + i:.2f}" in html
+        after = [row(3, 3 + i + seed, validated=True)["val_accuracy"] for seed in (1, 2)]
+        assert (f"&lt;$1e-{i}$&gt;: {np.mean(after):.4f} after 3 epochs" in html) == validated
+    combinations, runs = content.tables
+    assert combinations[0] == ["optimizer.lr", "runs", "validation", "test", "seconds"]
+    best = rates - 1 if validated else 0
+    expected = {f"<$1e-{i}$>": f"{50.3 + i:.2f} ± 0.14" for i in range(rates)}  # 0.2 / sqrt(2)
+    expected[f"<$1e-{rates - 1}$>"] = f"{50.2 + rates - 1:.2f}"  # of one run
+    assert {line[0]: line[3] for line in combinations[1:]} == expected
+    assert combinations[1][0] == f"<$1e-{best}$>"
+    assert combinations[1][1:3] == (["1 of 2", expected[f"<$1e-{best}$>"]] if validated else ["2", "-"])
+    assert ("the best by validation" in content.text.partition("Combinations")[0]) == validated
+    assert content.links == [f"lenet%2Clr%3D1e-{i}%23{seed}/report.html" for i in range(rates) for seed in (1, 2)][:-1]
+    assert runs[-1] == [f"lenet,lr=1e-{rates - 1}#2", "failed", "-", "-", "2"]
+    assert "lenet,lr=-1 optimizer.lr=-1 is <not> valid" in content.text
+    assert "uv run train.py -m optimizer.lr=1,2 seed=1,2" in content.text
+
+
+def test_a_sweep_of_which_nothing_has_finished(tmp_path: Path) -> None:
+    sweep, jobs = made_up_sweep(tmp_path, 1, validated=True)
+    content = Page(sweep_report.render(sweep, summarise(jobs[1:]), jobs[1:], []))
+    assert content.tables[0][1:] == [["<$1e-0$>", "0 of 1", "-", "-", "-"]]

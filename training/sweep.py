@@ -120,6 +120,10 @@ def finish(sweep: Sweep, outcomes: list[Outcome]) -> None:
             "failed": [outcome._asdict() for outcome in failed],
         }
         atomic.write(folder / "sweep.json", (json.dumps(content, indent=2) + "\n").encode())
+        if any((job.folder / "report.html").is_file() for job in jobs):
+            from . import sweep_report
+
+            atomic.write(folder / "report.html", sweep_report.render(sweep, rows, jobs, failed).encode())
         print_table(folder, rows, list(jobs[0].settings))
     if failed:
         names = ", ".join(outcome.job for outcome in failed)
@@ -174,14 +178,14 @@ def print_table(folder: Path, rows: list[dict[str, Any]], keys: list[str]) -> No
         table.add_column(head, justify="right", overflow="fold")
     for row in rows:
         runs = f"{row['runs']}" + (f" of {row['runs'] + row['unfinished']}" if row["unfinished"] else "")
-        figures = [_percent(row[f"{split}_accuracy_mean"], row[f"{split}_accuracy_sd"]) for split in ("val", "test")]
+        figures = [percent(row[f"{split}_accuracy_mean"], row[f"{split}_accuracy_sd"]) for split in ("val", "test")]
         seconds = "-" if row["train_seconds_mean"] is None else f"{row['train_seconds_mean']:.0f}"
         table.add_row(*(row[key] for key in keys), runs, *figures, seconds)
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False, emoji=False)
     console.print("", table, f"mean ± standard deviation over the seeds -> {shown(folder)}/sweep.csv", sep="\n")
 
 
-def _percent(value: float | None, deviation: float | None) -> str:
+def percent(value: float | None, deviation: float | None) -> str:
     if value is None:
         return "-"
     return f"{100 * value:.2f}" + (f" ± {100 * deviation:.2f}" if deviation is not None else "")
