@@ -179,6 +179,13 @@ def test_a_card_is_complete(name: str) -> None:
     assert card["network"] == variant.partition("_relu")[0]
 
 
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_recipe_claims_what_its_card_says(name: str) -> None:
+    recipe, metrics = (publish.RECIPES / f"{name}.yaml").read_text(), cards.beside(name)["metrics"]
+    assert f"test accuracy {100 * metrics['test']['accuracy']:.2f} %" in recipe
+    assert f"validation {100 * metrics['val']['accuracy']:.2f} %" in recipe
+
+
 def test_the_table_in_the_readme_is_that_of_the_cards() -> None:
     text = publish.README.read_text(encoding="utf-8")
     assert publish.with_table(text) == text
