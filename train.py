@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from data.batches import Preparation
     from data.splits import Splits
+    from training.history import History
+    from training.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parent
 TRAINING_KEYS = (
@@ -66,7 +68,7 @@ def main() -> int:
     if started:
         try:
             sweep.finish(started, outcomes)
-        except OSError as raised:
+        except (Exception, KeyboardInterrupt) as raised:
             error = error or raised
     if isinstance(error, KeyboardInterrupt | errors.Interrupted):
         error = errors.interruption(error, started.folder if started else None)
@@ -133,7 +135,8 @@ def train(config: DictConfig) -> None:
     splits = instantiate(config.data, _convert_="all")
     network = instantiate(config.model, _convert_="all")
     if config.weights and not (config.resume and checkpoints.any_saved(Path(config.resume) / "checkpoints")):
-        initialize_from(network, cards.read(config.weights))
+        arguments: Any = OmegaConf.to_container(config.model, resolve=True)
+        initialize_from(network, arguments, cards.read(config.weights))
     optimizer = instantiate(config.optimizer, _convert_="all")
     scheduler = instantiate(config.scheduler, _convert_="all")
     probe = torch.nn.Linear(1, 1)
@@ -172,7 +175,7 @@ def train(config: DictConfig) -> None:
                 "image_size": config.image_size,
                 "parameters": parameters,
                 "device": machine.describe_device(config.trainer.accelerator),
-                "machine": machine.describe_machine(),
+                "machine": machine.describe_machine(config.trainer.accelerator),
                 "precision": config.precision,
                 "versions": machine.versions(),
             },
@@ -211,25 +214,28 @@ def train(config: DictConfig) -> None:
             folder.write("weights.safetensors", weights)
             history.record(**figures, epoch=epoch, weights_sha256=sha256(weights).hexdigest())
             if config.report:
-                from training import report
-
-                resolved: Any = OmegaConf.to_container(config, resolve=True)
-                page = report.render(
-                    resolved,
-                    list(HydraConfig.get().overrides.task),
-                    history.summary(),
-                    history.rows,
-                    logits,
-                    splits.test,
-                    splits.facts.classes,
-                )
-                folder.write("report.html", page)
+                write_report(config, folder, history, logits, splits)
             log.info(
                 f"{config.model.name} on {config.data.name}: "
                 f"test accuracy {figures['test']['accuracy']:.4f} ({figures['test']['images']} images), "
                 f"{config.epochs} epoch{'s' if config.epochs > 1 else ''} in {history.train_seconds:.0f} s"
                 f"{f', the best was epoch {epoch}' if best else ''} -> {folder}"
             )
+
+
+def write_report(
+    config: DictConfig, folder: "RunFolder", history: "History", logits: "Tensor", splits: "Splits"
+) -> None:
+    """A page that cannot be made is said, and no more: the run has what it was for."""
+    resolved: Any = OmegaConf.to_container(config, resolve=True)
+    overrides, metrics = list(HydraConfig.get().overrides.task), history.summary()
+    try:
+        from training import report
+
+        page = report.render(resolved, overrides, metrics, history.rows, logits, splits.test, splits.facts.classes)
+        folder.write("report.html", page)
+    except Exception as error:
+        errors.report(RuntimeError(f"report.html was not written: {error}"))
 
 
 def test(
@@ -267,6 +273,8 @@ def test(
         },
         "versions": machine.versions(),
     }
+    if plain["weights"]:  # without the path, which is of this machine
+        card["training"]["weights"] = "/".join(Path(plain["weights"]).parts[-2:])
     arguments = {key: value for key, value in plain["model"].items() if key not in ("_target_", "name")}
     return serialize(network, config.model.name, arguments, card), measured, logits
 

@@ -120,8 +120,13 @@ def _decode(content: bytes, name: str) -> tuple[np.ndarray, np.ndarray | None, b
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
     """Around Pillow, whose libtiff writes what it thinks of a damaged file straight to the terminal."""
-    sys.stderr.flush()
-    terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        sys.stderr.flush()
+        terminal = os.dup(2)
+    except (OSError, ValueError, AttributeError):  # there is none
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
         yield

@@ -25,6 +25,7 @@ FIELDS = {  # of every card, and their types
     "training": dict,
     "versions": dict,
 }
+FIGURES = ("loss", "accuracy", "images")
 LARGEST_FILE = 2 << 30  # bytes; four times VGG-11 at 224
 LARGEST_ARGUMENT = 65_536  # no size of a network is larger; a card that asks for more is damaged or hostile
 WHAT_NEXT = "Train it again, or take the file from where it came."
@@ -49,15 +50,17 @@ def published() -> list[str]:
 
 def locate(source: str | Path) -> Path:
     """The file meant by a run folder, a file or a published name. Raises WeightsError when there is none."""
-    path = Path(source).expanduser()
-    if path.is_dir():
-        path = path / "weights.safetensors"
-        if not path.is_file():
-            raise WeightsError(f"there are no weights at {path}. Expected a run folder that has finished.")
-    if path.is_file():
-        return path
+    try:
+        path = Path(source).expanduser()
+        file = path / "weights.safetensors" if path.is_dir() else path
+        if file.is_file():
+            return file
+    except (OSError, RuntimeError, ValueError) as error:  # a name that is too long, an unknown ~user, a null byte
+        raise WeightsError(f"{str(source)!r} is no name of a file ({error}).") from None
     if source in published():
         return PUBLISHED / f"{source}.safetensors"
+    if path.is_dir():
+        raise WeightsError(f"there are no weights at {file}. Expected a run folder that has finished.")
     if path.name == str(source) and not path.suffix:
         valid = did_you_mean(str(source), published()) if published() else "."
         raise WeightsError(f"there are no published weights {str(source)!r}, and no file or run folder{valid}")
@@ -99,13 +102,7 @@ def parse(path: Path, content: bytes) -> WeightsFile:
         raise WeightsError(f"{path} has a damaged card. {WHAT_NEXT}")
     if (stated := card.pop("sha256", None)) != (found := digest(card, header, data)):
         raise WeightsError(f"{path} is damaged: its SHA-256 is {found}, its card says {stated}. {WHAT_NEXT}")
-    for field, kind in FIELDS.items():
-        if not isinstance(card.get(field), kind):
-            raise WeightsError(f"{path} has a card whose {field} is {card.get(field)!r}. {WHAT_NEXT}")
-    if card["network"] not in names():
-        raise WeightsError(f"{path} holds a network {card['network']!r}, which is none of {', '.join(names())}.")
-    if not all(map(_is_modest, card["arguments"].values())):
-        raise WeightsError(f"{path} has a card with impossible arguments: {card['arguments']}. {WHAT_NEXT}")
+    _check(card, path)
     return WeightsFile(path, card, content)
 
 
@@ -127,8 +124,9 @@ def beside(name: str) -> dict[str, Any]:
     path = PUBLISHED / f"{name}.json"
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
-        if card["file"].keys() != {"size", "sha256"}:
-            raise ValueError("it does not name its file")
+        _check(card, path)
+        if card["file"].keys() != {"size", "sha256"} or not card["metrics"]["test"] or not card["parameters"]:
+            raise ValueError("it lacks its file or its figures")
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{path} is not a card ({type(error).__name__}: {error}). {WHAT_NEXT}") from None
     return card
@@ -150,12 +148,42 @@ def _split(path: Path, content: bytes) -> tuple[dict[str, Any], bytes]:
         header = json.loads(content[8 : 8 + length])
         end = max((entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"), default=0)
         expected = 8 + length + int(end)
-    except (ValueError, RecursionError, AttributeError, TypeError, KeyError, IndexError) as error:
+    except (ValueError, RecursionError, ArithmeticError, AttributeError, TypeError, LookupError) as error:
         why = f"{len(content)} bytes; {type(error).__name__}: {error}"
         raise WeightsError(f"{path} is not a readable safetensors file ({why}). {WHAT_NEXT}") from None
     if len(content) != expected:
         raise WeightsError(f"{path} is damaged: it is {len(content)} bytes, its header says {expected}. {WHAT_NEXT}")
     return header, content[8 + length :]
+
+
+def _check(card: dict[str, Any], path: Path) -> None:
+    """Raises WeightsError at the first thing that no card of ours says."""
+    for field, kind in FIELDS.items():
+        if not isinstance(card.get(field), kind):
+            raise WeightsError(f"{path} has a card whose {field} is {card.get(field)!r}. {WHAT_NEXT}")
+    if not _is_plain(card):
+        raise WeightsError(f"{path} has a card with values that no card of ours has. {WHAT_NEXT}")
+    if card["network"] not in names():
+        raise WeightsError(f"{path} holds a network {card['network']!r}, which is none of {', '.join(names())}.")
+    arguments = card["arguments"]
+    sizes = [arguments.get(key) for key in ("image_size", "in_channels", "num_classes")]
+    if not all(map(_is_modest, arguments.values())) or not all(type(size) is int and size > 0 for size in sizes):
+        raise WeightsError(f"{path} has a card with impossible arguments: {arguments}. {WHAT_NEXT}")
+    for split, figures in card["metrics"].items():
+        numbers = [figures.get(key) for key in FIGURES] if isinstance(figures, dict) else []
+        if figures is not None and not (numbers and all(type(number) in (int, float) for number in numbers)):
+            raise WeightsError(f"{path} has a card whose {split} figures are {figures!r}. {WHAT_NEXT}")
+
+
+def _is_plain(value: Any) -> bool:
+    """Text that does nothing to a terminal, numbers that are finite and of a size to calculate with."""
+    if isinstance(value, dict):
+        return all(map(_is_plain, value)) and all(map(_is_plain, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    if isinstance(value, str):
+        return value.isprintable()
+    return value is None or abs(value) < 1e15  # NaN is not
 
 
 def _is_modest(value: Any) -> bool:

@@ -8,9 +8,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from . import WeightsError, cards, create, signature
+from . import NETWORKS, WeightsError, cards, create, signature
 
 STORAGE = ("float32", "float16", "int8")
+MAY_DIFFER = ("num_classes", "image_size", "dropout", "init")  # between a network and the weights it begins with
 SCALE = ".scale"  # of the int8 matrix whose name stands before it: a float32 for each output channel
 LARGEST_INT8 = 127
 
@@ -33,14 +34,16 @@ def serialize(
 def load_network(file: cards.WeightsFile) -> nn.Module:
     path, card, content = file
     try:
+        stored = load(content)
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is not a readable safetensors file ({error}). {cards.WHAT_NEXT}") from None
+    if card["arguments"].get("num_layers", 1) > len(stored):  # to build them all would take a while, for nothing
+        raise WeightsError(f"{path} describes more layers than it holds tensors. {cards.WHAT_NEXT}")
+    try:
         with torch.device("meta"):  # nothing is allocated before the file's own shapes are known to fit
             network = create(card["network"], **card["arguments"])
     except (ValueError, TypeError, RuntimeError) as error:
         raise WeightsError(f"{path} describes a network that cannot be built: {error}") from None
-    try:
-        stored = load(content)
-    except SafetensorError as error:
-        raise WeightsError(f"{path} is not a readable safetensors file ({error}). {cards.WHAT_NEXT}") from None
     expected = network.state_dict()
     scales = {key + SCALE for key, tensor in stored.items() if tensor.dtype == torch.int8 and key in expected}
     if missing := (expected.keys() | scales) - stored.keys():
@@ -65,11 +68,18 @@ def load_network(file: cards.WeightsFile) -> nn.Module:
     return network.eval()
 
 
-def initialize_from(network: nn.Module, file: cards.WeightsFile) -> None:
-    """Give `network` the weights of a file. Where it has another number of classes than they, what depends on that
-    number stays as it is. Raises WeightsError where anything else differs.
+def initialize_from(network: nn.Module, arguments: dict[str, Any], file: cards.WeightsFile) -> None:
+    """Give the `network` of these arguments the weights of a file. Where it has another number of classes than they,
+    what depends on that number stays as it is. Raises WeightsError where they are of another function.
     """
     stored, wanted, card = load_network(file).state_dict(), network.state_dict(), file.card
+    if type(network).__name__ != NETWORKS[card["network"]].partition(".")[2]:
+        raise WeightsError(f"{file.path} holds another network ({card['network']}). Leave model and recipe out.")
+    for key, theirs in card["arguments"].items():
+        ours = arguments.get(key, signature(card["network"])[key].default)
+        if key not in MAY_DIFFER and (list(ours) if isinstance(ours, tuple) else ours) != theirs:
+            it = f"{file.path} holds a {card['network']} with {key}={theirs}"
+            raise WeightsError(f"{it}, this run has {ours}. Leave model and recipe out.")
     with torch.device("meta"):
         more_classes = {**card["arguments"], "num_classes": card["arguments"]["num_classes"] + 1}
         widened = create(card["network"], **more_classes).state_dict()

@@ -1,6 +1,7 @@
 """evaluate.py gives a run's own figures again, and says what is wrong with weights that it cannot trust."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import data
 import evaluate
 import models
 from data import idx
+from models import cards
 from models.weights import serialize
 from training import flags
 from training.evaluation import agree
@@ -141,7 +143,16 @@ def test_what_is_wrong_is_said(
         ({"input": {"mean": 0.1, "std": 0, "image_size": 28}}, 4, "does not say what its network's input is"),
         ({"input": {"mean": 0.1, "std": 0.3, "image_size": 32}}, 4, "does not say what its network's input is"),
         ({"metrics": {"val": {"loss": 1.0}}}, 4, "whose val figures are"),
-        ({"metrics": {"val": {"loss": 1.0, "accuracy": 0.9, "images": 5000}}}, 4, "1 of 1 differ from what their"),
+        ({"metrics": {"val": [1]}}, 4, "whose val figures are"),
+        ({"metrics": {"val": {"loss": float("nan"), "accuracy": 0.9, "images": 5000}}}, 4, "that no card of ours has"),
+        ({"data": "\x1b[31mmnist"}, 4, "that no card of ours has"),
+        ({"input": {"mean": 10**400, "std": 0.3, "image_size": 28}}, 4, "that no card of ours has"),
+        (
+            {"training": {"train_size": None, "val_size": -5, "test_size": None}},
+            4,
+            "does not say how its data were cut",
+        ),
+        ({"metrics": {"val": {"loss": 1.0, "accuracy": 0.9, "images": 5000}}}, 4, "1 of 1 are not what their"),
     ],
 )
 def test_cards_that_are_wrong(
@@ -181,3 +192,34 @@ def test_it_starts_without_what_it_does_not_need(tmp_path: Path) -> None:
         "sys.exit(status)",
     ]
     subprocess.run([sys.executable, "-c", "\n".join(lines)], cwd=ROOT, check=True)
+
+
+def test_ctrl_c_ends_it_in_one_line() -> None:
+    """Behind the first line torch is imported, where an exception might be lost."""
+    command = [sys.executable, "evaluate.py", "--weights", "gru-mnist"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, complaints = process.communicate()
+    assert (process.returncode, complaints) == (130, "refzoo: stopped by SIGINT.\n")
+
+
+def test_one_damaged_file_among_all_is_named_and_the_others_are_measured(
+    run_evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("softmax_regression-mnist", "mlp-mnist", "lenet-mnist"):
+        for suffix in (".json", ".safetensors"):
+            (tmp_path / f"{name}{suffix}").write_bytes((cards.PUBLISHED / f"{name}{suffix}").read_bytes())
+    monkeypatch.setattr(cards, "PUBLISHED", tmp_path)
+    damaged = (tmp_path / "mlp-mnist.safetensors").read_bytes()
+    (tmp_path / "mlp-mnist.safetensors").write_bytes(damaged[:-1] + bytes([damaged[-1] ^ 1]))
+    status, output, complaints = run_evaluate("--weights", "all", "--quick", "--json", tmp_path / "j")
+    assert status == 4
+    assert output.count("as recorded") == 2
+    assert [result["weights"] for result in json.loads((tmp_path / "j").read_text())] == [
+        "softmax_regression-mnist",
+        "lenet-mnist",
+    ]
+    assert "mlp-mnist.safetensors is damaged: its sha256 is" in complaints
+    assert complaints.endswith("1 of 3 are not what their cards say: mlp-mnist.\n")

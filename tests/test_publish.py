@@ -1,10 +1,14 @@
 """Publishing: what is stored is what was measured, better weights stay, and the table in README.md is of now."""
 
 import json
+import os
+import signal
 import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -95,20 +99,22 @@ def test_a_recipe_is_trained_where_it_is_missing(
     name, calls, statuses = "softmax_regression-mnist", [], {}
     short = ("epochs=1", "data.train_size=600", "data.val_size=400", "trainer=cpu")
 
-    def train(words: list[str]) -> SimpleNamespace:
+    def train(words: list[str]) -> int:
         calls.append(words[2:])
         (folder,) = (Path(word.partition("=")[2]) for word in words if word.startswith(("run_dir=", "resume=")))
         seed = int(folder.name.removeprefix("seed"))
         if not statuses.get(seed) and not folder.exists():
             run_train(f"recipe={name}", *short, f"seed={seed}", f"run_dir={folder}")
             (folder / ".hydra/overrides.yaml").write_text(f"- recipe={name}\n- seed={seed}\n- run_dir=x\n")
-        return SimpleNamespace(returncode=statuses.get(seed, 0))
+        if statuses.get(seed) == 143:
+            raise errors.Interrupted("stopped by SIGTERM", 143)
+        return statuses.get(seed, 0)
 
-    monkeypatch.setattr(publish, "subprocess", SimpleNamespace(run=train))
+    monkeypatch.setattr(publish, "run_to_its_end", train)
     monkeypatch.setattr(publish, "recipes", lambda: [name])
 
     def publish_missing() -> int:
-        monkeypatch.setattr("sys.argv", ["publish", "--missing", "--seeds", "1", "2"])
+        monkeypatch.setattr("sys.argv", ["publish", "--missing", "--seeds", "1,2"])
         return flags.status_of(publish.main)
 
     statuses[2] = 1
@@ -142,6 +148,7 @@ def test_a_recipe_is_trained_where_it_is_missing(
     [
         ([], "name recipes, or say --missing."),
         (["--missing", "lenet-mnist"], "name recipes, or say --missing."),
+        (["--seeds", "x", "lenet-mnist"], "--seeds x is not valid"),
         (["lenet-mnits"], "there is no recipe 'lenet-mnits', did you mean 'lenet-mnist'?"),
     ],
 )
@@ -194,5 +201,33 @@ def test_the_table_in_the_readme_is_that_of_the_cards() -> None:
 
 def test_git_leaves_the_files_as_they_are() -> None:
     names = [f"weights/{name}.safetensors" for name in PUBLISHED]
-    ignored = subprocess.run(["git", "check-ignore", *names], cwd=ROOT, capture_output=True, text=True)
-    assert ignored.stdout == ""
+    command = ["git", "check-ignore", "--no-index", *names, ".venv/x"]
+    ignored = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ignored.stdout == ".venv/x\n"
+
+
+def test_a_training_that_is_stopped_saves_its_work_first(tmp_path: Path) -> None:
+    """A second for it, as a large checkpoint takes."""
+    lines = [
+        "import pathlib, signal, sys, time",
+        "def save(*_):",
+        "    time.sleep(1)",
+        f"    pathlib.Path({str(tmp_path)!r}, 'saved').touch()",
+        "    sys.exit(143)",
+        "signal.signal(signal.SIGTERM, save)",
+        f"pathlib.Path({str(tmp_path)!r}, 'ready').touch()",
+        "time.sleep(60)",
+    ]
+
+    def stop() -> None:
+        while not (tmp_path / "ready").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    with pytest.raises(errors.Interrupted, match="stopped by SIGTERM") as stopped:
+        publish.run_to_its_end([sys.executable, "-c", "\n".join(lines)])
+    thread.join()
+    assert stopped.value.status == 143
+    assert (tmp_path / "saved").exists()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import models
+from models import cards
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,6 +25,12 @@ def test_every_link_leads_somewhere(page: str) -> None:
     links = re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8"))
     for link in links:
         assert link.startswith("https://") or (ROOT / page).parent.joinpath(link).exists(), link
+
+
+def test_published_weights_that_are_named_are_there() -> None:
+    named = re.findall(r"(?:--weights |weights=|load\(\"|card\(\")([a-z0-9_]+-(?:fashion_)?mnist)\b", README)
+    assert len(named) > 5
+    assert set(named) <= set(cards.published())
 
 
 def test_every_option_of_every_group_is_named() -> None:

@@ -44,7 +44,7 @@ def complete(arguments: list[str], runs: Path) -> Command:
             raise SettingsError(f"{key} cannot be set: {instead}.")
     if any(getattr(parsed, shown, None) for shown in SHOWS):
         return Command([*options, *overrides], None)
-    if weights := _value("weights", overrides):
+    if (weights := _value("weights", overrides)) and not _value("resume", overrides):
         overrides = network_of(weights, overrides)
     others = [override for override in overrides if key_of(override) not in ("resume", "run_dir")]
     if resume := _value("resume", overrides):

@@ -36,36 +36,48 @@ def check(command: argparse.Namespace, **choices: Iterable[str]) -> None:
 
 def output(word: str) -> str:
     """As an argument's type: a file that can be written, or - for standard output. Raises MachineError."""
-    folder = Path(word).expanduser().absolute().parent
-    if word != "-" and not (folder.is_dir() and os.access(folder, os.W_OK)):
-        raise errors.MachineError(f"{word} cannot be written: {folder} is no folder, or is closed. Name another file.")
+    path = Path(word).expanduser().absolute()
+    if word != "-" and path.is_dir():
+        raise errors.SettingsError(f"{word} is a folder. Name a file.")
+    if word != "-" and not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
+        raise errors.MachineError(f"{word} cannot be written: its folder is not there, or closed. Name another file.")
     return word
 
 
 def write_json(word: str, content: Any) -> None:
     """To what `output` has accepted."""
-    text = json.dumps(content, indent=2) + "\n"
+    text, path = json.dumps(content, indent=2) + "\n", Path(word).expanduser().resolve()
     if word == "-":
         sys.stdout.write(text)
+    elif path.exists() and not path.is_file():  # a pipe, a device: it is written to, not replaced
+        path.write_text(text, encoding="utf-8")
     else:
-        atomic.write(Path(word).expanduser().absolute(), text.encode())
+        atomic.write(path, text.encode())
 
 
 def run(program: Callable[[], int]) -> NoReturn:
     """End the process as the program ends."""
-    signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(status_of(program))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    status = status_of(program)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read it has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(status)
 
 
 def status_of(program: Callable[[], int]) -> int:
     """The program's exit status; whatever it raises is answered in one line."""
     try:
         return program()
-    except KeyboardInterrupt:
-        return errors.report(errors.Interrupted("stopped by SIGINT", 128 + signal.SIGINT))[0]
+    except BrokenPipeError:
+        return 128 + signal.SIGPIPE
     except (Exception, errors.Interrupted) as error:
         return errors.report(error)[0]
 
 
-def _terminate(*_: object) -> None:
-    raise errors.Interrupted("stopped by SIGTERM", 128 + signal.SIGTERM)
+def _stop(number: int, _: object) -> NoReturn:
+    """At once: an exception would be lost in some imports. Nothing is half-written, files are put in place whole."""
+    os.write(2, f"refzoo: stopped by {signal.Signals(number).name}.\n".encode())
+    os._exit(128 + number)

@@ -7,6 +7,7 @@ say how much a seed matters.
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -47,11 +48,11 @@ def main() -> int:
     failed = []
     for name in names:
         try:
-            print(publish(name, [train(name, seed) for seed in command.seeds]))
+            print(publish(name, [train(name, seed) for seed in command.seeds]), flush=True)
+            atomic.write(README, with_table(README.read_text(encoding="utf-8")).encode())
         except (WeightsError, errors.RunFailed) as error:  # the next recipe may do better
             failed.append(name)
             errors.report(error)
-    atomic.write(README, with_table(README.read_text(encoding="utf-8")).encode())
     if failed:
         raise errors.RunFailed(f"not published: {', '.join(failed)}.")
     return 0
@@ -62,13 +63,21 @@ def read_flags() -> argparse.Namespace:
     add = parser.add_argument
     add("recipes", nargs="*", metavar="RECIPE", help="train this recipe and publish it")
     add("--missing", action="store_true", help="all recipes that have no weights, or damaged ones")
-    add("--seeds", type=int, nargs="+", default=[1, 2, 3], metavar="S", help="default: 1 2 3")
+    add("--seeds", default="1,2,3", metavar="S,S,...", help="default: 1,2,3")
     command = parser.parse_args()
     for name in command.recipes:
         if name not in recipes():
             raise errors.SettingsError(f"there is no recipe {name!r}{did_you_mean(name, recipes())}")
     if bool(command.recipes) == command.missing:
         raise errors.SettingsError("name recipes, or say --missing.")
+    if not all(seed.isdecimal() for seed in command.seeds.split(",")):
+        raise errors.SettingsError(f"--seeds {command.seeds} is not valid, expected whole numbers such as 1,2,3.")
+    command.seeds = [int(seed) for seed in command.seeds.split(",")]
+    with_table(README.read_text(encoding="utf-8"))  # before hours of training, not behind them
+    for name in recipes() if command.missing else command.recipes:
+        variant, _, data = name.partition("-")
+        if data not in TARGETS.get(variant, {}):
+            raise errors.SettingsError(f"{name} has no floor and goal. Name them in TARGETS of training/publish.py.")
     return command
 
 
@@ -89,16 +98,39 @@ def train(name: str, seed: int) -> Path:
     folder = ROOT / "runs" / name / f"seed{seed}"
     begin = [f"recipe={name}", f"seed={seed}", f"run_dir={folder}"]
     words = [f"resume={folder}"] if resuming.is_run(folder) else begin
-    status = subprocess.run([sys.executable, str(ROOT / "train.py"), *words]).returncode
-    if status in (130, 143):
-        raise errors.Interrupted("stopped", status)
-    if status:
-        raise errors.RunFailed(f"{name} was not trained with seed {seed}.")
+    if run_to_its_end([sys.executable, str(ROOT / "train.py"), *words]):
+        changed = f" If the recipe has changed since, take {errors.shown(folder)} away." if len(words) == 1 else ""
+        raise errors.RunFailed(f"{name} was not trained with seed {seed}.{changed}")
     recorded = resuming.read_yaml(folder / ".hydra" / "overrides.yaml", list)
     changed = [each for each in recorded if resuming.key_of(each).split(".")[0] not in NOT_THE_RECIPES]
     if changed or f"recipe={name}" not in recorded:
         raise errors.RunFailed(f"{folder} is not a run of {name}: its overrides are {recorded}.")
     return folder
+
+
+def run_to_its_end(command: list[str]) -> int:
+    """The exit status. A signal to stop is passed on and its end waited for, as a training saves its work first.
+
+    Raises Interrupted then.
+    """
+    process: subprocess.Popen[bytes] | None = None
+    asked: list[int] = []
+
+    def pass_on(number: int, _: object) -> None:
+        asked.append(number)
+        if process:
+            process.send_signal(number)
+
+    previous = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        process = subprocess.Popen(command, process_group=0)  # or Ctrl-C would reach it twice
+        status = process.wait()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if asked:
+        raise errors.Interrupted(f"stopped by {signal.Signals(asked[0]).name}", 128 + asked[0])
+    return status
 
 
 def publish(name: str, folders: list[Path]) -> str:

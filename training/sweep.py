@@ -137,6 +137,8 @@ def read_jobs(folder: Path, differing: list[str]) -> list[Job]:
         try:
             overrides = read_yaml(file.parent / ".hydra" / "overrides.yaml", list)
             metrics = json.loads(file.read_bytes())
+            if not isinstance(metrics, dict):
+                raise ValueError
         except (WeightsError, ValueError):
             sys.stderr.write(f"refzoo: {shown(file.parent)} is damaged and not in the table.\n")
             continue
