@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from data import DATASETS, DataError, pictures
+from data import DataError, pictures
 from models import WeightsError, cards
 from training import errors, flags
 
@@ -29,8 +29,6 @@ def main() -> int:
     out = sys.stderr if command.json == "-" else sys.stdout
     names = [pictures.printable(str(name)) for name in file.card["classes"]]
     print(f"{command.weights}: {file.card['network']}, trained on {file.card['data']}", file=out, flush=True)
-    if file.card["data"] not in DATASETS:
-        print("refzoo: what these images are like is not known here: pictures are only resized.", file=sys.stderr)
 
     results = [{"file": name} for name in command.files]
     seen = [look(result, file.card["data"], command.polarity) for result in results]

@@ -2,12 +2,16 @@
 
 import functools
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: there are two of these processes
+
 import torch
 
 import train
