@@ -10,6 +10,8 @@ def initialize(network: nn.Module, activation: str) -> None:
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
+            if module.weight.is_meta:  # no numbers to draw; torch would import for seconds how not to draw them
+                continue
             if activation == "relu":
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             else:
@@ -23,6 +25,8 @@ def initialize_class_maps(convolution: nn.Conv2d) -> None:
 
     A class whose map begins below zero gets no gradient, and with Kaiming's weights the first steps put out the rest.
     """
+    if convolution.weight.is_meta:
+        return
     nn.init.normal_(convolution.weight, std=0.05)
     if convolution.bias is not None:
         nn.init.ones_(convolution.bias)

@@ -189,6 +189,8 @@ def test_it_starts_without_what_it_does_not_need(tmp_path: Path) -> None:
         "assert 'torch' not in sys.modules",
         f"sys.argv[1:] = ['--weights', {str(file)!r}, '--quick']; status = flags.status_of(evaluate.main)",
         "assert not {'lightning', 'torchvision', 'torchmetrics', 'hydra'} & set(sys.modules)",
+        "import models; [models.load(name) for name in ('mlp-mnist', 'gru-mnist')]",
+        "assert 'torch._dynamo' not in sys.modules  # nor what torch needs to draw no numbers at all",
         "sys.exit(status)",
     ]
     subprocess.run([sys.executable, "-c", "\n".join(lines)], cwd=ROOT, check=True)
