@@ -37,7 +37,7 @@ def main() -> int:
     for name in names:
         try:
             results.append(measure(name, command))
-            if results[-1]["as_recorded"] is False or (command.weights == ALL and results[-1]["recorded"] is None):
+            if results[-1]["as_recorded"] is False:
                 different.append(name)
         except WeightsError as error:
             if command.weights != ALL:
@@ -77,11 +77,7 @@ def measure(source: str, command: argparse.Namespace) -> dict[str, Any]:
     began, out = time.perf_counter(), sys.stderr if command.json == "-" else sys.stdout
     file = cards.read(source)
     card, epochs = file.card, file.card["training"].get("epoch")
-    print(
-        f"{source}: {card['network']}, trained on {card['data']}, epoch {epochs}",
-        file=out,
-        flush=True,
-    )
+    print(f"{source}: {card['network']}, trained on {card['data']}, epoch {epochs}", file=out, flush=True)
 
     # Only now what takes seconds to import.
     from models.weights import load_network

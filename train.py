@@ -235,7 +235,9 @@ def write_report(
         page = report.render(resolved, overrides, metrics, history.rows, logits, splits.test, splits.facts.classes)
         folder.write("report.html", page)
     except Exception as error:
-        errors.report(RuntimeError(f"report.html was not written: {error}"))
+        failure = RuntimeError(f"report.html was not written: {error}")
+        failure.__cause__ = error  # for REFZOO_DEBUG=1
+        errors.report(failure)
 
 
 def test(

@@ -112,7 +112,7 @@ def seal(card: dict[str, Any], content: bytes) -> dict[str, Any]:
     return {**card, "sha256": digest(card, header, data)}
 
 
-def digest(card: dict[str, Any], header: dict[str, Any], data: bytes) -> str:
+def digest(card: dict[str, Any], header: dict[str, Any], data: memoryview) -> str:
     """`header` names each tensor's type, shape and place in `data`."""
     found = hashlib.sha256(json.dumps([card, header], sort_keys=True).encode())
     found.update(data)
@@ -141,7 +141,7 @@ def _identity(content: bytes) -> dict[str, Any]:
     return {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def _split(path: Path, content: bytes) -> tuple[dict[str, Any], bytes]:
+def _split(path: Path, content: bytes) -> tuple[dict[str, Any], memoryview]:
     """The header and the data of a safetensors file, which must fit each other in length."""
     length = int.from_bytes(content[:8], "little")
     try:
@@ -153,7 +153,7 @@ def _split(path: Path, content: bytes) -> tuple[dict[str, Any], bytes]:
         raise WeightsError(f"{path} is not a readable safetensors file ({why}). {WHAT_NEXT}") from None
     if len(content) != expected:
         raise WeightsError(f"{path} is damaged: it is {len(content)} bytes, its header says {expected}. {WHAT_NEXT}")
-    return header, content[8 + length :]
+    return header, memoryview(content)[8 + length :]
 
 
 def _check(card: dict[str, Any], path: Path) -> None:

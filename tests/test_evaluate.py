@@ -207,6 +207,13 @@ def test_ctrl_c_ends_it_in_one_line() -> None:
     assert (process.returncode, complaints) == (130, "refzoo: stopped by SIGINT.\n")
 
 
+def test_all_on_a_split_that_cards_have_no_figures_for(run_evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cards, "published", lambda: ["softmax_regression-mnist"])
+    status, output, complaints = run_evaluate("--weights", "all", "--data", "fashion_mnist")
+    assert (status, complaints) == (0, "")
+    assert "as recorded" not in output
+
+
 def test_one_damaged_file_among_all_is_named_and_the_others_are_measured(
     run_evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -418,3 +418,17 @@ def test_a_sweep_of_which_nothing_has_finished(tmp_path: Path) -> None:
     sweep, jobs = made_up_sweep(tmp_path, 1, validated=True)
     content = Page(sweep_report.render(sweep, summarise(jobs[1:]), jobs[1:], []))
     assert content.tables[0][1:] == [["<$1e-0$>", "0 of 1", "-", "-", "-"]]
+
+
+def test_a_page_that_cannot_be_made_is_said_and_the_run_is_finished(
+    run_train: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> str:
+        raise ValueError("no ink")
+
+    monkeypatch.setattr(report, "render", fail)
+    run = run_train("report=true", "model=softmax_regression", "epochs=1")
+    assert run.status == 0
+    assert "report.html was not written: no ink" in run.errors
+    assert run.metrics["status"] == "finished"
+    assert not (run.folder / "report.html").exists()

@@ -35,7 +35,10 @@ def check(command: argparse.Namespace, **choices: Iterable[str]) -> None:
 
 
 def output(word: str) -> str:
-    """As an argument's type: a file that can be written, or - for standard output. Raises MachineError."""
+    """As an argument's type: a file that can be written, or - for standard output.
+
+    Raises SettingsError for a folder, MachineError where nothing can be written.
+    """
     path = Path(word).expanduser().absolute()
     if word != "-" and path.is_dir():
         raise errors.SettingsError(f"{word} is a folder. Name a file.")

@@ -120,11 +120,11 @@ def finish(sweep: Sweep, outcomes: list[Outcome]) -> None:
             "failed": [outcome._asdict() for outcome in failed],
         }
         atomic.write(folder / "sweep.json", (json.dumps(content, indent=2) + "\n").encode())
+        print_table(folder, rows, list(jobs[0].settings))
         if any((job.folder / "report.html").is_file() for job in jobs):
             from . import sweep_report
 
             atomic.write(folder / "report.html", sweep_report.render(sweep, rows, jobs, failed).encode())
-        print_table(folder, rows, list(jobs[0].settings))
     if failed:
         names = ", ".join(outcome.job for outcome in failed)
         sys.stderr.write(f"refzoo: {len(failed)} of {len(outcomes)} jobs failed: {names}.\n")
