@@ -44,7 +44,8 @@ class Classification(lightning.LightningModule):
         ema: float | None = None,
     ) -> None:
         super().__init__()
-        self.network, self.optimizer, self.scheduler = network, optimizer, scheduler
+        self.network = network.to(memory_format=torch.channels_last)  # 1.1 to 1.3 times faster for every convolution
+        self.optimizer, self.scheduler = optimizer, scheduler
         self.label_smoothing, self.l1, self.ema = label_smoothing, l1, ema
         self.average = copy.deepcopy(network).requires_grad_(False) if ema is not None else None
         self.weights, _ = split_parameters(network)
