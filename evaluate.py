@@ -83,7 +83,7 @@ def measure(source: str, command: argparse.Namespace) -> dict[str, Any]:
     from models.weights import load_network
     from training import evaluation, machine
 
-    device = machine.choose_accelerator(command.device, "32-true")
+    device = machine.choose_accelerator(command.device)
     network, prepare = load_network(file), evaluation.preparation(card)
     data_name = command.data or card["data"]
     images, recorded = choose_images(file, data_name, command.split, command.quick)

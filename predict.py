@@ -92,7 +92,7 @@ def classify(file: cards.WeightsFile, seen: list[np.ndarray], device: str) -> li
     network, prepare = load_network(file), evaluation.preparation(file.card)
     images = torch.stack([torch.from_numpy(pixels) for pixels in seen])
     unlabelled = Images(images, torch.zeros(len(images), dtype=torch.int64))
-    logits = evaluation.logits_of(network, unlabelled, prepare, machine.choose_accelerator(device, "32-true"))
+    logits = evaluation.logits_of(network, unlabelled, prepare, machine.choose_accelerator(device))
     if not logits.isfinite().all():
         raise errors.RunFailed(f"{file.path} answers with numbers that are not finite. {cards.WHAT_NEXT}")
     if (classes := len(file.card["classes"])) != logits.shape[1]:

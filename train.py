@@ -43,6 +43,7 @@ TRAINING_KEYS = (
     "ema",
     "select",
     "precision",
+    "compile",
     "optimizer",
     "scheduler",
     "weights",
@@ -123,6 +124,7 @@ def train(config: DictConfig) -> None:
     from models.weights import initialize_from
     from training import checkpoints, machine, terminal
     from training.classification import Classification, parameter_groups
+    from training.compilation import Compilation
     from training.data_module import DeviceBatches
     from training.history import History, log
     from training.interruption import Interruption
@@ -130,10 +132,11 @@ def train(config: DictConfig) -> None:
     from training.run_folder import RunFolder
     from training.selection import BestNetwork
 
-    config.trainer.accelerator = machine.choose_accelerator(config.trainer.accelerator, config.precision)
+    config.trainer.accelerator = machine.choose_accelerator(config.trainer.accelerator)
     torch.manual_seed(config.seed)
     splits = instantiate(config.data, _convert_="all")
     network = instantiate(config.model, _convert_="all")
+    config.precision = machine.choose_precision(config.precision, config.trainer.accelerator, network)
     if config.weights and not (config.resume and checkpoints.any_saved(Path(config.resume) / "checkpoints")):
         arguments: Any = OmegaConf.to_container(config.model, resolve=True)
         initialize_from(network, arguments, cards.read(config.weights))
@@ -177,12 +180,14 @@ def train(config: DictConfig) -> None:
                 "device": machine.describe_device(config.trainer.accelerator),
                 "machine": machine.describe_machine(config.trainer.accelerator),
                 "precision": config.precision,
+                "compile": config.compile,
                 "versions": machine.versions(),
             },
         )
         with history, Interruption(folder.path) as interruption:
             on_terminal = sys.stdout.isatty()
             best = BestNetwork() if config.select == "best" else None
+            compilation = Compilation() if config.compile else None
             trainer = instantiate(
                 config.trainer,
                 max_epochs=config.epochs,
@@ -193,6 +198,7 @@ def train(config: DictConfig) -> None:
                     history,
                     interruption,
                     *([best] if best else []),
+                    *([compilation] if compilation else []),
                     checkpoints.Checkpoints(folder.path / "checkpoints", config.checkpoint.every_minutes),
                     *([terminal.ProgressBar()] if on_terminal else []),
                 ],
@@ -212,7 +218,12 @@ def train(config: DictConfig) -> None:
             epoch = best.epoch if best else config.epochs
             weights, figures, logits = test(config, splits, task.result, epoch, prepare, trainer.strategy.root_device)
             folder.write("weights.safetensors", weights)
-            history.record(**figures, epoch=epoch, weights_sha256=sha256(weights).hexdigest())
+            history.record(
+                **figures,
+                epoch=epoch,
+                compile_seconds=compilation.seconds if compilation else None,
+                weights_sha256=sha256(weights).hexdigest(),
+            )
             if config.report:
                 write_report(config, folder, history, logits, splits)
             log.info(

@@ -102,7 +102,7 @@ def test_the_same_command_gives_the_same_bits(run_train: RunTrain) -> None:
     assert [row.rpartition(",")[0] for row in tables[0]] == [row.rpartition(",")[0] for row in tables[1]]
 
 
-def test_a_clipped_gradient_changes_the_run(run_train: RunTrain) -> None:
+def test_a_clipped_gradient_changes_the_run(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch) -> None:
     """And under bf16-mixed it is no error, though the optimizer is fused."""
     settings = ("model=softmax_regression", "epochs=1")
     free, wide, narrow = (
@@ -111,6 +111,7 @@ def test_a_clipped_gradient_changes_the_run(run_train: RunTrain) -> None:
     )
     assert torch.equal(free, wide)
     assert not torch.equal(free, narrow)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     mixed = run_train(*settings, "gradient_clip=0.1", "precision=bf16-mixed", folder="mixed")
     assert mixed.status == 0, mixed.errors
 
@@ -168,6 +169,7 @@ def test_a_folder_that_holds_a_run_is_refused(run_train: RunTrain) -> None:
         (["data.root="], 2, "data.root= is not valid"),
         (["trainer.devices=2"], 2, "trainer.devices=2 is not valid"),
         (["precision=16-mixed"], 5, "precision=16-mixed needs a CUDA GPU"),
+        (["compile=yes please"], 2, "compile=yes please is not valid"),
         (["run_dir=/dev/null/run"], 5, "/dev/null/run cannot be written"),
     ],
 )

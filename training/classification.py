@@ -45,6 +45,7 @@ class Classification(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)  # 1.1 to 1.3 times faster for every convolution
+        self.train_forward = self.network.forward  # what training calls, and Compilation compiles
         self.optimizer, self.scheduler = optimizer, scheduler
         self.label_smoothing, self.l1, self.ema = label_smoothing, l1, ema
         self.average = copy.deepcopy(network).requires_grad_(False) if ema is not None else None
@@ -58,7 +59,7 @@ class Classification(lightning.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
-        logits = self.network(images)
+        logits = self.train_forward(images)
         loss = functional.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         if self.l1:
             loss = loss + self.l1 * sum(weight.abs().sum() for weight in self.weights)

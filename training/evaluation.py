@@ -20,7 +20,7 @@ LOSS_TOLERANCE, ACCURACY_TOLERANCE = 1e-3, 2e-4  # relative; a share of the imag
 @torch.inference_mode()
 def logits_of(network: nn.Module, split: Images, prepare: Preparation, device: torch.device | str = "cpu") -> Tensor:
     """(N, num_classes) on the CPU, each image used once. `network` is left on `device` in evaluation mode."""
-    network.to(device=device, memory_format=torch.channels_last).eval()  # as in training, to the last bit
+    network.to(device).to(memory_format=torch.channels_last).eval()  # as in training, to the last bit
     batches = EvaluationBatches(split.to(device), EVALUATION_BATCH, prepare)
     return torch.cat([network(images).float() for images, _ in batches]).cpu()
 

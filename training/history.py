@@ -124,6 +124,7 @@ class History(Callback):
         rates = [row["images_per_second"] for row in self.rows if row["images_per_second"]]
         return {
             **self.facts,
+            "compile_seconds": None,
             "train_seconds": round(self.train_seconds, 2),
             "images_per_second": round(sum(rates) / len(rates)) if rates else None,
             "train": last and {"loss": last["train_loss"], "accuracy": last["train_accuracy"], "images": self.images},

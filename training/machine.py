@@ -7,23 +7,44 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from .errors import MachineError
 
 PACKAGES = ("torch", "lightning", "hydra-core", "torchmetrics", "safetensors")
 
 
-def choose_accelerator(wanted: str, precision: str) -> str:
+BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")  # the instructions that multiply it, bf16 being those of ARM
+
+
+def choose_accelerator(wanted: str) -> str:
     """What "auto" stands for here. Raises MachineError where CUDA is needed and not there."""
     available = torch.cuda.is_available()
     if not available:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # or torch looks for a GPU at every optimizer step, which takes 0.2 ms
     if wanted == "cuda" and not available:
         raise MachineError("there is no CUDA GPU here that torch can use. Choose cpu or auto.")
-    chosen = "cuda" if available and wanted != "cpu" else "cpu"
-    if precision == "16-mixed" and chosen == "cpu":
+    return "cuda" if available and wanted != "cpu" else "cpu"
+
+
+def choose_precision(wanted: str, accelerator: str, network: nn.Module) -> str:
+    """What "auto" stands for: bfloat16 for convolutions on a GPU that has it, else float32. Raises MachineError where
+    it is not fit for this machine.
+    """
+    if wanted == "auto":
+        convolutional = any(isinstance(module, nn.Conv2d) for module in network.modules())
+        fit = accelerator == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bf16-mixed" if convolutional and fit else "32-true"
+    if wanted == "16-mixed" and accelerator == "cpu":
         raise MachineError("precision=16-mixed needs a CUDA GPU. Take 32-true.")
-    return chosen
+    if wanted == "bf16-mixed" and accelerator == "cpu":
+        has = torch.cpu.get_capabilities()
+        if not any(has.get(instructions) for instructions in BFLOAT16):
+            raise MachineError(
+                "this CPU has no instructions for precision=bf16-mixed, which would take 5 to 20 times as long. "
+                "Take 32-true."
+            )
+    return wanted
 
 
 def describe_device(accelerator: str) -> str:

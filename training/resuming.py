@@ -12,6 +12,7 @@ from .errors import SettingsError, shown
 
 SWEEP_RECORD = "sweep.yaml"  # of a sweep's folder, as config.yaml is of a run's
 FREE = ("run_dir", "resume", "report", "logger", "checkpoint")  # what may differ from the recorded configuration
+CHOSEN = ("trainer.accelerator", "precision")  # by the machine, where they are "auto"
 OPEN_ENDED = ("constant", "step")  # schedules whose rates do not depend on the number of epochs
 
 
@@ -54,7 +55,7 @@ def check_unchanged(folder: Path, configuration: dict[str, Any]) -> None:
             before = before or 0
         if before == now or key.split(".")[0] in FREE:
             continue
-        if key == "trainer.accelerator" and now == "auto":
+        if key in CHOSEN and now == "auto":
             continue
         more = key == "epochs" and isinstance(before, int) and isinstance(now, int) and now > before
         schedule = configuration["scheduler"]["_target_"].rpartition(".")[2]

@@ -98,7 +98,8 @@ class Settings(Section):
     gradient_clip: float | None = Field(gt=0)
     ema: Decay | None
     select: Literal["last", "best"]
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+    compile: bool
     weights: str | None = Field(min_length=1)
     run_dir: str | None = Field(min_length=1)
     resume: str | None

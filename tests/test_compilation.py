@@ -1,0 +1,56 @@
+"""A compiled run is the uncompiled one but for rounding, and its files show nothing of it."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch._inductor.config
+from conftest import Run
+from torch import Tensor
+
+import models
+
+RunTrain = Callable[..., Run]
+SMALL = ("data.train_size=160", "batch_size=32", "data.val_size=40", "data.test_size=40")
+DROPOUT = ("model=mlp", "model.dropout=0.5", "ema=0.9", "select=best")
+BATCH_NORM = ("model=densenet", "model.growth_rate=4", "model.layers_per_block=[1,1,1,1]")
+
+
+def test_compiled_or_not(run_train: RunTrain) -> None:
+    plain, compiled = (run_train(*DROPOUT, *SMALL, f"compile={wanted}", folder=wanted) for wanted in ("false", "true"))
+    assert compiled.status == 0, compiled.errors
+    assert (plain.metrics["compile"], plain.metrics["compile_seconds"]) == (False, None)
+    assert compiled.metrics["compile"]
+    assert compiled.metrics["compile_seconds"] > 0
+    expected, found = (models.load(run.folder).state_dict() for run in (plain, compiled))
+    assert expected.keys() == found.keys()
+    for key, tensor in expected.items():
+        torch.testing.assert_close(found[key], tensor, rtol=1e-4, atol=1e-6, msg=key)
+    for split in ("train", "val", "test"):
+        figures = plain.metrics[split]
+        assert compiled.metrics[split] == {**figures, "loss": pytest.approx(figures["loss"], rel=1e-5)}
+
+
+def test_the_warm_up_leaves_no_trace(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does anything but training run what was compiled."""
+    calls = []
+
+    def compile(forward: Callable[[Tensor], Tensor], **_: object) -> Callable[[Tensor], Tensor]:
+        return lambda images: calls.append(len(images)) or forward(images)
+
+    plain = run_train(*BATCH_NORM, *SMALL, folder="plain")
+    monkeypatch.setattr(torch, "compile", compile)
+    compiled = run_train(*BATCH_NORM, *SMALL, "compile=true", folder="compiled")
+    assert compiled.status == 0, compiled.errors
+    assert calls == [32] * (1 + 2 * 5)
+    expected, found = (models.load(run.folder).state_dict() for run in (plain, compiled))
+    assert all(torch.equal(found[key], tensor) for key, tensor in expected.items())
+
+
+def test_a_machine_that_cannot_compile(run_train: RunTrain) -> None:
+    with torch._inductor.config.patch({"cpp.cxx": (None, "/nonexistent")}):
+        run = run_train("model=mlp", "model.hidden_sizes=[7]", *SMALL, "compile=true")  # which is in no cache
+    assert (run.status, run.metrics["status"]) == (5, "failed")
+    last = run.errors.splitlines()[-1]
+    assert last.startswith("refzoo: torch.compile failed here: ")
+    assert last.endswith("Take compile=false.")

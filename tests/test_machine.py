@@ -1,0 +1,38 @@
+"""What a machine is asked to do, and what it can."""
+
+import pytest
+import torch
+
+import models
+from training.errors import MachineError
+from training.machine import choose_precision
+
+
+@pytest.mark.parametrize(
+    ("wanted", "accelerator", "network", "chosen"),
+    [
+        ("auto", "cuda", "lenet", "bf16-mixed"),
+        ("auto", "cuda", "gru", "32-true"),
+        ("auto", "cpu", "lenet", "32-true"),
+        ("32-true", "cuda", "lenet", "32-true"),
+        ("16-mixed", "cuda", "mlp", "16-mixed"),
+    ],
+)
+def test_precision(wanted: str, accelerator: str, network: str, chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: not including_emulation)
+    assert choose_precision(wanted, accelerator, models.create(network)) == chosen
+
+
+def test_an_older_gpu_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
+    assert choose_precision("auto", "cuda", models.create("lenet")) == "32-true"
+
+
+@pytest.mark.parametrize("instructions", ["avx512_bf16", "amx_bf16", "bf16"])
+def test_a_cpu_needs_the_instructions_for_bfloat16(instructions: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = models.create("lenet")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {instructions: True, "avx2": True})
+    assert choose_precision("bf16-mixed", "cpu", network) == "bf16-mixed"
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {instructions: False, "avx2": True})
+    with pytest.raises(MachineError, match=r"no instructions for precision=bf16-mixed.* Take 32-true"):
+        choose_precision("bf16-mixed", "cpu", network)

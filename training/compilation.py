@@ -1,0 +1,45 @@
+"""`compile=true`: the forward pass of the training step and its backward pass, compiled by torch.compile.
+
+Only training runs compiled. What is validated, tested and stored is the network itself, whose state knows nothing of
+it, and its figures are those that evaluate.py gives.
+"""
+
+import logging
+import time
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch._dynamo.exc import TorchDynamoException
+from torch.nn import functional
+
+from .classification import Classification
+from .errors import MachineError
+
+log = logging.getLogger("refzoo")
+
+
+class Compilation(Callback):
+    """Compiles before the first epoch, for a batch as they will come, so that no epoch's time contains it."""
+
+    seconds: float  # that it took
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: Classification) -> None:  # type: ignore[override]
+        began, network = time.perf_counter(), pl_module.network
+        torch.compiler.reset()  # a sweep's networks would be too many for its cache, and run uncompiled
+        # With fallback_random dropout draws what it draws uncompiled.
+        compiled = torch.compile(network.forward, dynamic=False, options={"fallback_random": True})
+        buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]  # a pass moves those of batch norms
+        images, labels = next(iter(trainer.datamodule.train_dataloader()))  # type: ignore[attr-defined]
+        try:
+            with trainer.precision_plugin.train_step_context():
+                loss = functional.cross_entropy(compiled(images), labels)
+            torch.autograd.grad(loss, list(network.parameters()))
+        except TorchDynamoException as error:
+            reason = str(getattr(error, "inner_exception", error)).strip().splitlines()[0].rstrip(".")
+            raise MachineError(f"torch.compile failed here: {reason}. Take compile=false.") from error
+        for buffer, before in buffers:
+            buffer.copy_(before)
+        pl_module.train_forward = compiled
+        self.seconds = round(time.perf_counter() - began, 2)
+        log.info(f"compiled in {self.seconds:.0f} s")
