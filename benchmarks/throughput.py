@@ -1,8 +1,9 @@
 """Images per second of training, side by side in one run.
 
-Ways: a bare loop over one fixed batch that is already on the device, with torch's plain AdamW (what the arithmetic
-costs); ours, through train.py itself, whose AdamW is fused; the same network fed by torchvision's data sets, its
-transforms and a DataLoader (what a user would write instead).
+Ways: a bare loop over one fixed batch that is already on the device (what the arithmetic costs); ours, through train.py
+itself; the bare loop fed by torchvision's data sets, its transforms and a DataLoader (what a user would write instead).
+All of them compute the same: channels last, fused AdamW, on CUDA what `precision=auto` says. With --compile the bare
+loop and train.py take turns compiled, too; what the compiler takes is not in the figures.
 
     uv run python -m benchmarks.throughput --models lenet mlp --repetitions 5
 """
@@ -15,13 +16,14 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
 import torchvision
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.transforms import v2
 
@@ -29,22 +31,27 @@ import data
 import models
 import train
 from training.classification import parameter_groups
-from training.machine import describe_machine
+from training.machine import choose_precision, describe_machine
 
-ROOT = Path(__file__).resolve().parents[1]
+RESULTS = Path(__file__).resolve().with_name("results")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+WARM_UP, FEWEST = 3, 6  # batches: before the clock starts, and that are timed
+Way = Callable[[str, int, argparse.Namespace], float]  # network, batches to time, arguments -> images per second
 
 
-def plain_training(network: torch.nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> float:
-    """Train on the batches with nothing around it: images per second, after the first ten batches."""
-    network.to(DEVICE).train()
-    optimizer = torch.optim.AdamW(parameter_groups(network), lr=1e-3, weight_decay=0.01)
+def plain_training(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], compiled: bool = False) -> float:
+    """Train on the batches with nothing around it: images per second, after the first WARM_UP batches."""
+    network.to(DEVICE).to(memory_format=torch.channels_last).train()
+    mixed = torch.autocast(DEVICE, torch.bfloat16, enabled=choose_precision("auto", DEVICE, network) == "bf16-mixed")
+    optimizer = torch.optim.AdamW(parameter_groups(network), lr=1e-3, weight_decay=0.01, fused=True)
+    forward = torch.compile(network.forward, dynamic=False) if compiled else network.forward
     images, began = 0, now()
     for step, (inputs, labels) in enumerate(batches):
-        if step == 10:
+        if step == WARM_UP:
             images, began = 0, now()
         inputs, labels = inputs.to(DEVICE), labels.to(DEVICE)
-        loss = functional.cross_entropy(network(inputs), labels)
+        with mixed:
+            loss = functional.cross_entropy(forward(inputs), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -52,30 +59,38 @@ def plain_training(network: torch.nn.Module, batches: Iterable[tuple[torch.Tenso
     return images / (now() - began)
 
 
-def bare(name: str, args: argparse.Namespace) -> float:
-    size = args.image_size
-    batch = (
-        torch.randn(args.batch_size, 1, size, size, device=DEVICE),
-        torch.randint(0, 10, (args.batch_size,), device=DEVICE),
-    )
-    steps = args.images // args.batch_size
-    return plain_training(models.create(name, image_size=size), [batch] * steps)
+def fixed_batch(batch_size: int, image_size: int) -> tuple[Tensor, Tensor]:
+    shape = (batch_size, 1, image_size, image_size)
+    return torch.randn(shape, device=DEVICE), torch.randint(0, 10, (batch_size,), device=DEVICE)
 
 
-def ours(name: str, args: argparse.Namespace) -> float:
-    """The second epoch of a run."""
-    with tempfile.TemporaryDirectory() as folder:
-        sys.argv = ["train.py", f"model={name}", f"data={args.data}", f"image_size={args.image_size}", "epochs=2"]
-        sys.argv += [f"batch_size={args.batch_size}", f"data.train_size={args.images}", "data.val_size=5000"]
-        sys.argv += ["optimizer.lr=1e-3", f"run_dir={folder}"]
-        if train.main() != 0:
-            raise SystemExit("train.py failed")
-        with (Path(folder) / "metrics.csv").open() as file:
-            return float(list(csv.DictReader(file))[-1]["images_per_second"])
+def bare(compiled: bool) -> Way:
+    def measure(name: str, steps: int, args: argparse.Namespace) -> float:
+        batch = fixed_batch(args.batch_size, args.image_size)
+        network = models.create(name, image_size=args.image_size)
+        return plain_training(network, [batch] * (WARM_UP + steps), compiled)
+
+    return measure
 
 
-def pipeline(workers: int) -> Callable[[str, argparse.Namespace], float]:
-    def measure(name: str, args: argparse.Namespace) -> float:
+def ours(compiled: bool) -> Way:
+    def measure(name: str, steps: int, args: argparse.Namespace) -> float:
+        """The second epoch of a run."""
+        with tempfile.TemporaryDirectory() as folder:
+            sys.argv = ["train.py", f"model={name}", f"data={args.data}", f"image_size={args.image_size}", "epochs=2"]
+            sys.argv += [f"batch_size={args.batch_size}", f"data.train_size={steps * args.batch_size}"]
+            sys.argv += ["data.val_size=100", "data.test_size=100", "optimizer.lr=1e-3", "report=false"]
+            sys.argv += [f"compile={str(compiled).lower()}", f"run_dir={folder}"]
+            if train.main() != 0:
+                raise SystemExit("train.py failed")
+            with (Path(folder) / "metrics.csv").open() as file:
+                return float(list(csv.DictReader(file))[-1]["images_per_second"])
+
+    return measure
+
+
+def pipeline(workers: int) -> Way:
+    def measure(name: str, steps: int, args: argparse.Namespace) -> float:
         facts, size = data.DATASETS[args.data], args.image_size
         transform = v2.Compose(
             [
@@ -87,7 +102,7 @@ def pipeline(workers: int) -> Callable[[str, argparse.Namespace], float]:
         )
         vision = getattr(torchvision.datasets, facts.folder)
         dataset = vision(str(args.extracted), train=True, transform=transform)
-        subset = torch.utils.data.Subset(dataset, range(args.images))
+        subset = torch.utils.data.Subset(dataset, range((WARM_UP + steps) * args.batch_size))
         loader = torch.utils.data.DataLoader(
             subset, args.batch_size, shuffle=True, num_workers=workers, drop_last=True, pin_memory=DEVICE == "cuda"
         )
@@ -97,11 +112,12 @@ def pipeline(workers: int) -> Callable[[str, argparse.Namespace], float]:
 
 
 WAYS = {
-    "bare loop": bare,
-    "train.py": ours,
+    "bare loop": bare(compiled=False),
+    "train.py": ours(compiled=False),
     "DataLoader": pipeline(0),
     "DataLoader, 2 workers": pipeline(2),
 }
+COMPILED = {"bare loop, compiled": bare(compiled=True), "train.py, compiled": ours(compiled=True)}
 
 
 def now() -> float:
@@ -110,17 +126,18 @@ def now() -> float:
     return time.perf_counter()
 
 
-def measure(args: argparse.Namespace) -> list[dict]:
+def measure(args: argparse.Namespace) -> Iterator[dict]:
     """The ways take turns, so that a slow minute of the machine falls on all of them."""
-    results = []
+    ways = WAYS | (COMPILED if args.compile else {})
     for name in args.models:
-        rates: dict[str, list[float]] = {way: [] for way in WAYS}
+        most = min(data.TRAIN_IMAGES // args.batch_size - WARM_UP, 55_000 // args.batch_size)
+        steps = int(args.seconds * bare(compiled=False)(name, FEWEST, args) / args.batch_size)
+        steps = min(max(steps, FEWEST), most)
+        rates: dict[str, list[float]] = {way: [] for way in ways}
         for _ in range(args.repetitions):
-            for way, run in WAYS.items():
-                rates[way].append(run(name, args))
-        results.append({"model": name, "images_per_second": rates})
-        show(results[-1:], Console(stderr=True))
-    return results
+            for way, run in ways.items():
+                rates[way].append(run(name, steps, args))
+        yield {"model": name, "batches": steps, "images_per_second": rates}
 
 
 def rows(results: list[dict]) -> list[list[str]]:
@@ -129,9 +146,10 @@ def rows(results: list[dict]) -> list[list[str]]:
     for result in results:
         rates = result["images_per_second"]
         for way, measured in rates.items():
+            limit = "bare loop, compiled" if way in COMPILED else "bare loop"
             ratios = [
                 f"{statistics.median(a / b for a, b in zip(measured, rates[other], strict=True)):.2f}"
-                for other in ("bare loop", "DataLoader")
+                for other in (limit, "DataLoader")
             ]
             spread = f"{statistics.median(measured):,.0f} ({min(measured):,.0f} to {max(measured):,.0f})"
             table.append([result["model"], way, spread, *ratios])
@@ -152,11 +170,17 @@ def markdown(results: list[dict], description: str) -> str:
     return f"{description}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def save(file: Path, results: list[dict], description: str) -> None:
+    file.with_suffix(".md").write_text(markdown(results, description))
+    file.with_suffix(".json").write_text(json.dumps({"machine": description, "results": results}, indent=1) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["lenet"], choices=models.names())
+    parser.add_argument("--models", nargs="+", default=models.names(), choices=models.names())
     parser.add_argument("--data", default="mnist", choices=list(data.DATASETS))
-    parser.add_argument("--images", type=int, default=55_000, help="training images of one repetition")
+    parser.add_argument("--seconds", type=float, default=10, help="of one turn of the bare loop, at most an epoch")
+    parser.add_argument("--compile", action="store_true", help="the bare loop and train.py compiled, too")
     parser.add_argument("--image-size", type=int, default=28)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--repetitions", type=int, default=3)
@@ -165,7 +189,7 @@ def main() -> None:
 
     description = (
         f"{describe_machine()}. Batch {args.batch_size}, {args.image_size} x {args.image_size}, {args.data}, "
-        f"{args.images} images a turn, {args.repetitions} turns."
+        f"{args.repetitions} turns of about {args.seconds:g} s."
     )
     with tempfile.TemporaryDirectory() as extracted:
         args.extracted = Path(extracted)
@@ -173,13 +197,14 @@ def main() -> None:
             target = args.extracted / packed.relative_to(data.ARCHIVES).with_suffix("")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(gzip.decompress(packed.read_bytes()))
-        results = measure(args)
+        results = []
+        for result in measure(args):
+            results.append(result)
+            show([result], Console(stderr=True))
+            if args.save:
+                save(RESULTS / args.save, results, description)
     show(results, Console())
     print(description)
-    if args.save:
-        file = ROOT / "benchmarks" / "results" / args.save
-        file.with_suffix(".md").write_text(markdown(results, description))
-        file.with_suffix(".json").write_text(json.dumps({"machine": description, "results": results}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
