@@ -111,7 +111,7 @@ def test_a_recipe_is_trained_where_it_is_missing(
         return statuses.get(seed, 0)
 
     monkeypatch.setattr(publish, "run_to_its_end", train)
-    monkeypatch.setattr(publish, "recipes", lambda: [name])
+    monkeypatch.setattr(publish, "recipes", lambda: ["fast-mnist", name])  # what is there for its speed is left out
 
     def publish_missing() -> int:
         monkeypatch.setattr("sys.argv", ["publish", "--missing", "--seeds", "1,2"])
@@ -149,6 +149,7 @@ def test_a_recipe_is_trained_where_it_is_missing(
         ([], "name recipes, or say --missing."),
         (["--missing", "lenet-mnist"], "name recipes, or say --missing."),
         (["--seeds", "x", "lenet-mnist"], "--seeds x is not valid"),
+        (["fast-mnist"], "fast-mnist has no floor and goal."),
         (["lenet-mnits"], "there is no recipe 'lenet-mnits', did you mean 'lenet-mnist'?"),
     ],
 )

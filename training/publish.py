@@ -1,8 +1,8 @@
 """Train recipes and publish their weights: weights/<recipe>.safetensors, its card, and the table in README.md.
 
-`--missing` is for what has no weights yet. A run that was stopped goes on, one that has finished is used as it is, and
-weights are replaced only by better ones, by validation. What is published is the network of the first seed; the others
-say how much a seed matters.
+`--missing` is for what has a floor and a goal (`TARGETS`) and no weights yet. A run that was stopped goes on, one that
+has finished is used as it is, and weights are replaced only by better ones, by validation. What is published is the
+network of the first seed; the others say how much a seed matters.
 """
 
 import argparse
@@ -44,7 +44,7 @@ LICENCES = {"mnist": "CC BY-SA 3.0", "fashion_mnist": "MIT"}
 
 def main() -> int:
     command = read_flags()
-    names = [name for name in recipes() if is_missing(name)] if command.missing else command.recipes
+    names = [name for name in recipes() if targets(name) and is_missing(name)] if command.missing else command.recipes
     failed = []
     for name in names:
         try:
@@ -62,27 +62,40 @@ def read_flags() -> argparse.Namespace:
     parser = flags.Flags(prog="python -m training.publish", description=__doc__)
     add = parser.add_argument
     add("recipes", nargs="*", metavar="RECIPE", help="train this recipe and publish it")
-    add("--missing", action="store_true", help="all recipes that have no weights, or damaged ones")
+    add("--missing", action="store_true", help="all with a floor and a goal that have no weights, or damaged ones")
     add("--seeds", default="1,2,3", metavar="S,S,...", help="default: 1,2,3")
     command = parser.parse_args()
-    for name in command.recipes:
-        if name not in recipes():
-            raise errors.SettingsError(f"there is no recipe {name!r}{did_you_mean(name, recipes())}")
+    check_recipes(command.recipes)
     if bool(command.recipes) == command.missing:
         raise errors.SettingsError("name recipes, or say --missing.")
-    if not all(seed.isdecimal() for seed in command.seeds.split(",")):
-        raise errors.SettingsError(f"--seeds {command.seeds} is not valid, expected whole numbers such as 1,2,3.")
-    command.seeds = [int(seed) for seed in command.seeds.split(",")]
+    command.seeds = read_seeds(command.seeds)
     with_table(README.read_text(encoding="utf-8"))  # before hours of training, not behind them
-    for name in recipes() if command.missing else command.recipes:
-        variant, _, data = name.partition("-")
-        if data not in TARGETS.get(variant, {}):
+    for name in command.recipes:
+        if not targets(name):
             raise errors.SettingsError(f"{name} has no floor and goal. Name them in TARGETS of training/publish.py.")
     return command
 
 
 def recipes() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def check_recipes(names: list[str]) -> None:
+    for name in names:
+        if name not in recipes():
+            raise errors.SettingsError(f"there is no recipe {name!r}{did_you_mean(name, recipes())}")
+
+
+def read_seeds(word: str) -> list[int]:
+    if not all(seed.isdecimal() for seed in word.split(",")):
+        raise errors.SettingsError(f"--seeds {word} is not valid, expected whole numbers such as 1,2,3.")
+    return [int(seed) for seed in word.split(",")]
+
+
+def targets(name: str) -> tuple[float, float] | None:
+    """Floor and goal of a recipe; None for one that is there for its speed, and not published."""
+    variant, _, data = name.partition("-")
+    return TARGETS.get(variant, {}).get(data)
 
 
 def is_missing(name: str) -> bool:
@@ -123,7 +136,7 @@ def run_to_its_end(command: list[str]) -> int:
 
     previous = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        process = subprocess.Popen(command, process_group=0)  # or Ctrl-C would reach it twice
+        process = subprocess.Popen(command, cwd=ROOT, process_group=0)  # or Ctrl-C would reach it twice
         status = process.wait()
     finally:
         for number, handler in previous.items():
@@ -216,14 +229,13 @@ def table() -> str:
         card = cards.beside(name)
         over = card["accuracy_over_seeds"]["test"]
         variant, _, data = name.partition("-")
-        targets = TARGETS[variant][data]
         seeds = len(card["accuracy_over_seeds"]["seeds"])
         lines.append(
             (
                 f"`{name}`",
                 f"{100 * card['metrics']['test']['accuracy']:.2f}",
                 f"{100 * over['mean']:.2f} ± {100 * over['sd']:.2f} ({seeds})" if over["sd"] is not None else "one",
-                *(f"{target:.2f}" for target in targets),
+                *(f"{target:.2f}" for target in TARGETS[variant][data]),
                 f"{card['parameters']:,}",
                 f"{card['file']['size'] / 1e3:,.0f}",
                 duration(card["train_seconds"]),
