@@ -10,7 +10,6 @@ loop and train.py take turns compiled, too; what the compiler takes is not in th
 
 import argparse
 import csv
-import gzip
 import json
 import statistics
 import sys
@@ -30,6 +29,7 @@ from torchvision.transforms import v2
 import data
 import models
 import train
+from benchmarks.pytorch_example import unpack
 from training.classification import parameter_groups
 from training.machine import choose_precision, describe_machine
 
@@ -193,10 +193,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as extracted:
         args.extracted = Path(extracted)
-        for packed in data.ARCHIVES.glob("*/raw/*.gz"):
-            target = args.extracted / packed.relative_to(data.ARCHIVES).with_suffix("")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(gzip.decompress(packed.read_bytes()))
+        unpack(args.extracted)
         results = []
         for result in measure(args):
             results.append(result)
