@@ -22,7 +22,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from training import command_line, errors, resuming, settings, sweep
+from training import command_line, errors, processes, resuming, settings, sweep
 
 if TYPE_CHECKING:
     import torch
@@ -53,6 +53,7 @@ outcomes: list[sweep.Outcome] = []  # of the jobs: Hydra does not hand back what
 
 def main() -> int:
     outcomes.clear()
+    processes.settle_in()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     previous = signal.signal(signal.SIGTERM, terminate)
     started: sweep.Sweep | None = None
@@ -92,11 +93,13 @@ def job(config: DictConfig) -> None:
             print(f"job {hydra_config.job.num + 1}: {name}")
             path = Path(hydra_config.sweep.dir) / name
             config["resume" if resuming.is_run(path) else "run_dir"] = str(path)
-        train(config)
+        status = train(config)
     except Exception as error:
         status, message = answer(error)
     outcomes.append(sweep.Outcome(name, status, message))
     if hydra_config.mode == RunMode.MULTIRUN:
+        if status > 128:  # of processes of its own: with them the sweep ends
+            raise errors.Interrupted(f"stopped by {signal.Signals(status - 128).name}", status)
         gc.collect()  # a trainer and its parts hold each other; the next job may need their memory
 
 
@@ -106,30 +109,45 @@ def answer(error: BaseException) -> tuple[int, str]:
     return errors.report(error)
 
 
-def train(config: DictConfig) -> None:
+def start(config: DictConfig) -> int:
+    """The same run in processes of its own."""
+    arguments = sys.argv[1:]
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        folder = "resume" if config.resume else "run_dir"
+        arguments = [*HydraConfig.get().overrides.task, f"{folder}={command_line.quote(config[folder])}"]
+    return processes.start(arguments, config.trainer.devices)
+
+
+def train(config: DictConfig) -> int:
+    """The exit status."""
     plain = settings.check(OmegaConf.to_container(config, resolve=True))
     if config.resume:
         resuming.check_unchanged(Path(config.resume), plain)
         if message := resuming.finished(Path(config.resume), config.epochs):
             print(message)
-            return
+            return 0
+    ddp = plain["trainer"].get("strategy") == "ddp"
+    if ddp and not processes.place():
+        return start(config)
 
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # torchmetrics imports it; it may list the fonts then
 
     # Only now what takes seconds to import.
     import torch
+    from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
     from data.batches import Preparation
     from models import cards
     from models.weights import initialize_from
     from training import checkpoints, machine, terminal
+    from training.agreement import Agreement
     from training.classification import Classification, parameter_groups
     from training.compilation import Compilation
     from training.data_module import DeviceBatches
     from training.history import History, log
     from training.interruption import Interruption
     from training.profiling import NoProfiler
-    from training.run_folder import RunFolder
+    from training.run_folder import OthersFolder, RunFolder
     from training.selection import BestNetwork
 
     config.trainer.accelerator = machine.choose_accelerator(config.trainer.accelerator)
@@ -153,14 +171,20 @@ def train(config: DictConfig) -> None:
 
     parameters = sum(parameter.numel() for parameter in network.parameters())
     size = checkpoints.BYTES_PER_PARAMETER * (checkpoints.KEPT + 2) * parameters
-    if config.resume:
+    peers = processes.join(config.trainer.accelerator) if ddp else processes.ALONE
+    if peers.rank:
+        run_folder = OthersFolder(peers.from_first(None))
+    elif config.resume:
         run_folder = RunFolder(Path(config.resume))
     else:
         run_folder = RunFolder.claim(
             config.run_dir, ROOT / "runs", f"{command_line.now()}_{command_line.job_name(config)}", size
         )
-    with run_folder as folder, terminal.lines_to(folder.path / "train.log"):
-        checkpoint = checkpoints.newest(folder.path / "checkpoints") if config.resume else None
+    if not peers.rank:
+        peers.from_first(run_folder.path)
+    with peers, run_folder as folder, terminal.lines_to(folder.path / "train.log", silent=peers.rank > 0):
+        resumes = config.resume and not peers.rank
+        checkpoint = peers.from_first(checkpoints.newest(folder.path / "checkpoints") if resumes else None)
         config.run_dir, config.resume = str(folder.path), None
         folder.write(".hydra/overrides.yaml", OmegaConf.to_yaml(HydraConfig.get().overrides.task))
         folder.write("config.yaml", OmegaConf.to_yaml(config, resolve=True))  # from here on it can be resumed
@@ -177,6 +201,7 @@ def train(config: DictConfig) -> None:
                 "epochs": config.epochs,
                 "image_size": config.image_size,
                 "parameters": parameters,
+                "processes": peers.world,
                 "device": machine.describe_device(config.trainer.accelerator),
                 "machine": machine.describe_machine(config.trainer.accelerator),
                 "precision": config.precision,
@@ -184,7 +209,7 @@ def train(config: DictConfig) -> None:
                 "versions": machine.versions(),
             },
         )
-        with history, Interruption(folder.path) as interruption:
+        with history, Interruption(folder.path, peers) as interruption:
             on_terminal = sys.stdout.isatty()
             best = BestNetwork() if config.select == "best" else None
             compilation = Compilation() if config.compile else None
@@ -195,15 +220,16 @@ def train(config: DictConfig) -> None:
                 gradient_clip_val=config.gradient_clip,
                 logger=logger,
                 callbacks=[
+                    *([Agreement(peers)] if ddp else []),
                     history,
                     interruption,
                     *([best] if best else []),
                     *([compilation] if compilation else []),
-                    checkpoints.Checkpoints(folder.path / "checkpoints", config.checkpoint.every_minutes),
+                    checkpoints.Checkpoints(folder.path / "checkpoints", config.checkpoint.every_minutes, peers),
                     *([terminal.ProgressBar()] if on_terminal else []),
                 ],
                 profiler=NoProfiler(),
-                plugins=[checkpoints.CheckpointFiles()],
+                plugins=[checkpoints.CheckpointFiles(), *([TorchElasticEnvironment()] if ddp else [])],
                 default_root_dir=folder.path,
                 enable_progress_bar=on_terminal,
                 enable_model_summary=False,
@@ -211,7 +237,11 @@ def train(config: DictConfig) -> None:
             )
             task = Classification(network, optimizer, scheduler, **config.loss, ema=config.ema)
             batches = DeviceBatches(splits, prepare, config.batch_size, config.seed)
-            trainer.fit(task, datamodule=batches, ckpt_path=checkpoint, weights_only=True)
+            with peers.noticing_a_loss(folder.path):
+                trainer.fit(task, datamodule=batches, ckpt_path=checkpoint, weights_only=True)
+            peers.leave()
+            if peers.rank:
+                return 0
 
             if best:
                 best.restore(task.result)
@@ -232,6 +262,7 @@ def train(config: DictConfig) -> None:
                 f"{config.epochs} epoch{'s' if config.epochs > 1 else ''} in {history.train_seconds:.0f} s"
                 f"{f', the best was epoch {epoch}' if best else ''} -> {folder}"
             )
+    return 0
 
 
 def write_report(

@@ -6,7 +6,7 @@ the epoch to begin is asked when iteration begins, and never stored, so that a s
 
 import hashlib
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,7 +36,8 @@ class Preparation:
 
 def stream_seed(seed: int, *place: int) -> int:
     """A 63-bit seed for the draws at one place of a run: (epoch,) for an order, (epoch, batch) for what the network
-    draws on a batch, (epoch, batch, 1) for its augmentation.
+    draws on a batch, (epoch, batch, 1) for its augmentation, (epoch, batch, 0, rank) for the networks of processes
+    other than the first.
     """
     digest = hashlib.blake2b(struct.pack(f"<{1 + len(place)}q", seed, *place), digest_size=8).digest()
     return int.from_bytes(digest) >> 1
@@ -63,6 +64,9 @@ class TrainingBatches:
     Augmentation has a generator of its own, seeded likewise: to turn it on does not change what dropout draws.
 
     `position` is asked once at the start of each iteration for the epoch and the first batch still to be made.
+
+    Of `world` processes each gets its slice of the same batch, augmented as a whole: what an image becomes does not
+    depend on how many they are.
     """
 
     def __init__(
@@ -73,9 +77,11 @@ class TrainingBatches:
         seed: int,
         position: Callable[[], tuple[int, int]],
         augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         self.split, self.batch_size, self.prepare, self.seed, self.position = split, batch_size, prepare, seed, position
-        self.augment = augment
+        self.augment, self.rank, self.world = augment, rank, world
 
     def __len__(self) -> int:
         return len(self.split.labels) // self.batch_size
@@ -85,28 +91,41 @@ class TrainingBatches:
         images, labels = self.split
         order = epoch_order(len(labels), self.seed, epoch).to(labels.device)
         generator = torch.Generator(labels.device)
+        size = self.batch_size // self.world
+        own = slice(self.rank * size, (self.rank + 1) * size)
         for batch in range(first, len(self)):
-            seed_generators(stream_seed(self.seed, epoch, batch), labels.device)
+            place = (epoch, batch, 0, self.rank) if self.rank else (epoch, batch)
+            seed_generators(stream_seed(self.seed, *place), labels.device)
             chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            batch_images = images[chosen]
             if self.augment:
                 generator.manual_seed(stream_seed(self.seed, epoch, batch, 1))
-                batch_images = self.augment(batch_images, generator)
-            yield self.prepare(batch_images), labels[chosen]
+                batch_images = self.augment(images[chosen], generator)[own]
+            else:
+                batch_images = images[chosen[own]]
+            yield self.prepare(batch_images), labels[chosen[own]]
 
 
 EVALUATION_BATCH = 128  # images; bounds the memory of an evaluation at every image size
 
 
 class EvaluationBatches:
-    """Every image of a split exactly once, in its stored order."""
+    """Every image of a split exactly once, in its stored order; of `world` processes each sees its share, in as many
+    batches as the others, none of them empty.
+    """
 
-    def __init__(self, split: Images, batch_size: int, prepare: Callable[[Tensor], Tensor]) -> None:
-        self.split, self.batch_size, self.prepare = split, batch_size, prepare
+    def __init__(
+        self, split: Images, batch_size: int, prepare: Callable[[Tensor], Tensor], rank: int = 0, world: int = 1
+    ) -> None:
+        self.split, self.batch_size, self.prepare, self.rank, self.world = split, batch_size, prepare, rank, world
 
     def __len__(self) -> int:
-        return -(-len(self.split.labels) // self.batch_size)
+        return -(-len(self.split.labels) // (self.batch_size * self.world))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for images, labels in zip(*(tensor.split(self.batch_size) for tensor in self.split), strict=True):
+        for images, labels in zip(*map(self._batches, self.split), strict=True):
             yield self.prepare(images), labels
+
+    def _batches(self, tensor: Tensor) -> Sequence[Tensor]:
+        if self.world == 1:
+            return tensor.split(self.batch_size)
+        return tensor.tensor_split(len(self) * self.world)[self.rank :: self.world]

@@ -167,7 +167,7 @@ def test_a_folder_that_holds_a_run_is_refused(run_train: RunTrain) -> None:
         (["optimizer=sgd", "+optimizer.maximize=yes"], 2, "optimizer or scheduler: "),
         (["data.root=/nonexistent"], 3, "there is neither /nonexistent/MNIST/raw/train-images-idx3-ubyte"),
         (["data.root="], 2, "data.root= is not valid"),
-        (["trainer.devices=2"], 2, "trainer.devices=2 is not valid"),
+        (["trainer.devices=2"], 2, "trainer.devices=2 wants several processes"),
         (["precision=16-mixed"], 5, "precision=16-mixed needs a CUDA GPU"),
         (["compile=yes please"], 2, "compile=yes please is not valid"),
         (["run_dir=/dev/null/run"], 5, "/dev/null/run cannot be written"),

@@ -19,6 +19,7 @@ from models import WeightsError
 from . import atomic
 from .classification import Classification
 from .errors import Interrupted
+from .processes import ALONE, Peers
 
 INDEX = "index.json"  # of a folder's checkpoints, the newest last: [{"file": ..., "sha256": ...}, ...]
 KEPT = 2  # the newest, and the one before it in case the newest is damaged
@@ -29,19 +30,21 @@ log = logging.getLogger("refzoo")
 class Checkpoints(Checkpoint):
     """Saves at every epoch's end, every so many minutes between two batches, and when the run is interrupted.
 
-    Never behind an epoch's last batch, whose end would be left out on resuming: it follows at once anyway.
+    Never behind an epoch's last batch, whose end would be left out on resuming: it follows at once anyway. Several
+    processes save together, and the first one writes.
     """
 
-    def __init__(self, folder: Path, every_minutes: float) -> None:
+    def __init__(self, folder: Path, every_minutes: float, peers: Peers = ALONE) -> None:
         self.folder, self.every_minutes = folder, every_minutes
         self.saved = time.monotonic()
+        self.due = peers.largest(lambda: time.monotonic() - self.saved > 60 * self.every_minutes)
         self.started = False
 
     def on_train_start(self, *_: Any) -> None:
         self.started = True  # before this, while a run is resumed, the network is not yet its own
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        if not trainer.is_last_batch and time.monotonic() - self.saved > 60 * self.every_minutes:
+        if not trainer.is_last_batch and self.due():
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
@@ -52,8 +55,10 @@ class Checkpoints(Checkpoint):
             self._save(trainer)
 
     def _save(self, trainer: lightning.Trainer) -> None:
-        cast(Classification, trainer.lightning_module).check_finite()
-        trainer.save_checkpoint(self.folder / f"step_{trainer.global_step:08}.ckpt")
+        task = cast(Classification, trainer.lightning_module)
+        task.check_finite()
+        with task.train_sums.sync_context():  # those of all processes
+            trainer.save_checkpoint(self.folder / f"step_{trainer.global_step:08}.ckpt")
         self.saved = time.monotonic()
 
 

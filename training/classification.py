@@ -8,6 +8,7 @@ import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch import distributed as dist
 from torch.nn import functional
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -64,8 +65,8 @@ class Classification(lightning.LightningModule):
         if self.l1:
             loss = loss + self.l1 * sum(weight.abs().sum() for weight in self.weights)
         self.train_sums.update(logits.detach(), labels, loss.detach())
-        if loss.device.type == "cpu" or batch_idx % LOOKED_AT == 0:
-            self.check_finite(f", batch {batch_idx + 1}")
+        if not dist.is_initialized() and (loss.device.type == "cpu" or batch_idx % LOOKED_AT == 0):
+            self.check_finite(f", batch {batch_idx + 1}")  # several processes look together, in agreement.py
         return loss
 
     def finish_train_epoch(self) -> dict[str, Tensor]:
@@ -93,6 +94,8 @@ class Classification(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_start(self) -> None:
+        if self.global_rank:
+            self.train_sums.reset()  # those in a checkpoint are of all processes: the first goes on with them
         if self.average is not None and self.ema is not None:
             self.moving_average = MovingAverage(self.average, self.network, self.ema)
 
@@ -118,10 +121,13 @@ class Classification(lightning.LightningModule):
             )
 
     def check_finite(self, where: str = "") -> None:
-        """Raises RunFailed if a loss of this epoch was not finite."""
-        if not torch.isfinite(self.train_sums.loss):
+        """Raises RunFailed if a loss of this epoch was not finite, in any process; all of them have to ask."""
+        loss = self.train_sums.loss
+        if dist.is_initialized():
+            dist.all_reduce(loss := loss.clone())
+        if not torch.isfinite(loss):
             raise RunFailed(
-                f"the loss became {self.train_sums.loss.item()} in epoch {self.current_epoch + 1}{where}. "
+                f"the loss became {loss.item()} in epoch {self.current_epoch + 1}{where}. "
                 "Try a smaller optimizer.lr, gradient_clip=1, or scheduler=one_cycle, which warms up."
             )
 

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from models import cards, did_you_mean
 
-from . import resuming, run_folder, sweep
+from . import processes, resuming, run_folder, sweep
 from .errors import SettingsError
 from .resuming import key_of
 from .sweep import Sweep
@@ -50,11 +50,13 @@ def complete(arguments: list[str], runs: Path) -> Command:
     if resume := _value("resume", overrides):
         folder = resuming.find(resume, runs)
         if sweep.is_sweep(folder):
+            _refuse_torchrun()
             return _in_sweep(options, sweep.resumed(folder, others))
         if parsed.multirun:
             raise SettingsError("resume goes on with one run, it cannot be part of a sweep. Leave -m out.")
-        return Command([*options, *resuming.merge_overrides(folder, others), f"resume={_quote(folder)}"], None)
+        return Command([*options, *resuming.merge_overrides(folder, others), f"resume={quote(folder)}"], None)
     if parsed.multirun:
+        _refuse_torchrun()
         run_dir = _value("run_dir", overrides)
         folder = run_folder.require_empty(run_dir) if run_dir else runs / f"sweep_{now()}"
         return _in_sweep(options, sweep.begun(folder, others, may_rename=not run_dir))
@@ -65,10 +67,17 @@ def _refuse(message: str) -> NoReturn:
     raise SettingsError(f"{message}. Write key=value, such as epochs=3; --help shows all keys.")
 
 
+def _refuse_torchrun() -> None:
+    if processes.place():
+        raise SettingsError(
+            "torchrun starts one run. Start a sweep without it: with trainer=ddp each job starts its own."
+        )
+
+
 def _in_sweep(options: list[str], started: Sweep) -> Command:
     fixed = [key for key in map(key_of, started.overrides) if key not in started.named_by]
     exclude = f"hydra.job.config.override_dirname.exclude_keys=[{','.join(dict.fromkeys([*fixed, *BEGIN]))}]"
-    directory = f"hydra.sweep.dir={_quote(started.folder)}"
+    directory = f"hydra.sweep.dir={quote(started.folder)}"
     return Command([*options, "-m", *started.overrides, directory, exclude], started)
 
 
@@ -87,7 +96,7 @@ def _value(key: str, overrides: list[str]) -> str | None:
     return None if value is None else str(value)
 
 
-def _quote(path: Path) -> str:
+def quote(path: Path) -> str:
     escaped = str(path).replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 
@@ -97,7 +106,7 @@ def network_of(weights: str, overrides: list[str]) -> list[str]:
     file = cards.read(weights)
     if weights not in cards.published():
         overrides = [each for each in overrides if key_of(each) != "weights"]
-        overrides.append(f"weights={_quote(file.path.absolute())}")
+        overrides.append(f"weights={quote(file.path.absolute())}")
     if any(key_of(override) in ("model", "recipe") for override in overrides):
         return overrides
     network, arguments = file.card["network"], file.card["arguments"]

@@ -13,17 +13,25 @@ class DeviceBatches(lightning.LightningDataModule):
 
     def train_dataloader(self) -> TrainingBatches:
         images = self.splits.train.to(self._device)
-        return TrainingBatches(images, self.batch_size, self.prepare, self.seed, self._position, self.splits.augment)
+        return TrainingBatches(
+            images, self.batch_size, self.prepare, self.seed, self._position, self.splits.augment, *self._place
+        )
 
     def val_dataloader(self) -> EvaluationBatches | list:
         if self.splits.val is None:
             return []
-        return EvaluationBatches(self.splits.val.to(self._device), EVALUATION_BATCH, self.prepare)
+        return EvaluationBatches(self.splits.val.to(self._device), EVALUATION_BATCH, self.prepare, *self._place)
 
     @property
     def _device(self):
         assert self.trainer is not None
         return self.trainer.strategy.root_device
+
+    @property
+    def _place(self) -> tuple[int, int]:
+        """Which of how many processes this is."""
+        assert self.trainer is not None
+        return self.trainer.global_rank, self.trainer.world_size
 
     def _position(self) -> tuple[int, int]:
         """The epoch and its first batch still to be trained on, from the loop's own counters: a stored position would

@@ -35,6 +35,14 @@ class Interrupted(BaseException):
         self.status, self.folder = status, folder
 
 
+class ProcessLost(Exception):
+    """Another of the run's processes ended before its time; `folder` is what can be resumed."""
+
+    def __init__(self, message: str, folder: Path | None = None) -> None:
+        super().__init__(message)
+        self.folder = folder
+
+
 def interruption(error: BaseException, sweep: Path | None) -> Interrupted:
     """The same for a whole sweep, which goes on as one, and for Python's own KeyboardInterrupt."""
     if not isinstance(error, Interrupted):
@@ -42,7 +50,7 @@ def interruption(error: BaseException, sweep: Path | None) -> Interrupted:
     return Interrupted(str(error), error.status, sweep if sweep and sweep.exists() else error.folder)
 
 
-STATUS = {RunFailed: 1, SettingsError: 2, DataError: 3, WeightsError: 4, MachineError: 5}
+STATUS = {RunFailed: 1, SettingsError: 2, DataError: 3, WeightsError: 4, MachineError: 5, ProcessLost: 6}
 MACHINE_ERRNO = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOMEM}
 
 
@@ -59,15 +67,19 @@ def report(error: BaseException) -> tuple[int, str]:
     if os.environ.get("REFZOO_DEBUG") == "1":
         traceback.print_exception(error)
     status, message = _explain(error)
-    message = " ".join(message.split())
-    sys.stderr.write(f"refzoo: {message}\n")
+    message, rank = " ".join(message.split()), int(os.environ.get("RANK", 0))
+    if not rank:
+        sys.stderr.write(f"refzoo: {message}\n")
+    elif not isinstance(error, Interrupted | RunFailed | ProcessLost):  # of these the first process speaks
+        sys.stderr.write(f"refzoo: process {rank}: {message}\n")
     return status, message
 
 
 def _explain(error: BaseException) -> tuple[int, str]:
-    if isinstance(error, Interrupted):
+    if isinstance(error, Interrupted | ProcessLost):
         resume = shlex.quote(f"resume={shown(error.folder)}") if error.folder else ""
-        return error.status, f"{error}. Go on with: uv run train.py {resume}" if resume else f"{error}."
+        status = error.status if isinstance(error, Interrupted) else STATUS[ProcessLost]
+        return status, f"{error}. Go on with: uv run train.py {resume}" if resume else f"{error}."
     if type(error) in STATUS:
         return STATUS[type(error)], str(error)
     if isinstance(error, OSError) and error.errno in MACHINE_ERRNO:

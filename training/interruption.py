@@ -9,16 +9,20 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 
 from .errors import Interrupted
+from .processes import ALONE, Peers
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption(Callback):
-    """While this context is open a signal raises Interrupted: between two batches of training, elsewhere at once."""
+    """While this context is open a signal raises Interrupted: between two batches of training, and in all processes
+    behind the same one; elsewhere at once.
+    """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, peers: Peers = ALONE) -> None:
         self.folder = folder
-        self.received: int | None = None
+        self.received = 0
+        self.asked = peers.largest(lambda: self.received)
         self.training = False
 
     def __enter__(self) -> "Interruption":
@@ -39,19 +43,20 @@ class Interruption(Callback):
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         if not trainer.is_last_batch:  # the epoch's end belongs to it
-            self._stop_if_asked(f" in epoch {trainer.current_epoch + 1}, after step {trainer.global_step}")
+            self._stop_if_asked(
+                self.asked(), f" in epoch {trainer.current_epoch + 1}, after step {trainer.global_step}"
+            )
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        self._stop_if_asked(f" after epoch {trainer.current_epoch + 1}")
+        self._stop_if_asked(self.asked(), f" after epoch {trainer.current_epoch + 1}")
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received = number
         for each in SIGNALS:
             signal.signal(each, signal.SIG_DFL)
         if not self.training:
-            self._stop_if_asked("")
+            self._stop_if_asked(number, "")
 
-    def _stop_if_asked(self, where: str) -> None:
-        if self.received is not None:
-            name = signal.Signals(self.received).name
-            raise Interrupted(f"stopped by {name}{where}", 128 + self.received, self.folder)
+    def _stop_if_asked(self, number: int, where: str) -> None:
+        if number:
+            raise Interrupted(f"stopped by {signal.Signals(number).name}{where}", 128 + number, self.folder)

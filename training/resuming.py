@@ -13,6 +13,7 @@ from .errors import SettingsError, shown
 SWEEP_RECORD = "sweep.yaml"  # of a sweep's folder, as config.yaml is of a run's
 FREE = ("run_dir", "resume", "report", "logger", "checkpoint")  # what may differ from the recorded configuration
 CHOSEN = ("trainer.accelerator", "precision")  # by the machine, where they are "auto"
+PROCESSES = ("trainer.strategy", "trainer.devices", "trainer.num_nodes")  # and this: it changes nothing but rounding
 OPEN_ENDED = ("constant", "step")  # schedules whose rates do not depend on the number of epochs
 
 
@@ -41,8 +42,9 @@ def merge_overrides(folder: Path, given: list[str]) -> list[str]:
 
 
 def merge(recorded: list[str], given: list[str]) -> list[str]:
-    keys = {key_of(override) for override in given}
-    return [override for override in recorded if key_of(override) not in keys | {"run_dir", "resume"}] + given
+    """A group that is chosen anew takes the keys below it along: trainer=cpu leaves no trainer.devices=2."""
+    keys = {key_of(override) for override in given} | {"run_dir", "resume"}
+    return [each for each in recorded if not {key_of(each), key_of(each).partition(".")[0]} & keys] + given
 
 
 def check_unchanged(folder: Path, configuration: dict[str, Any]) -> None:
@@ -53,7 +55,7 @@ def check_unchanged(folder: Path, configuration: dict[str, Any]) -> None:
         before, now = recorded.get(key), current.get(key)
         if key.startswith("data.augment."):  # an augmentation that came later was off
             before = before or 0
-        if before == now or key.split(".")[0] in FREE:
+        if before == now or key.split(".")[0] in FREE or key in PROCESSES:
             continue
         if key in CHOSEN and now == "auto":
             continue

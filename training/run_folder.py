@@ -53,6 +53,17 @@ class RunFolder:
         return shown(self.path)
 
 
+class OthersFolder(RunFolder):
+    """The same folder to a process that does not write it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __exit__(self, *_: Any) -> None: ...
+
+    def write(self, name: str, content: str | bytes) -> None: ...
+
+
 def require_empty(run_dir: str) -> Path:
     """The folder that is meant. Raises SettingsError if it holds more than what a run leaves that died as it began."""
     wanted = Path(run_dir).expanduser().absolute()

@@ -15,6 +15,7 @@ from models import did_you_mean
 from models.arguments import check_counts, check_dropout
 from models.image_size import check_image_size
 
+from . import processes
 from .errors import SettingsError
 
 
@@ -79,7 +80,9 @@ class Scheduler(Section):
 class Trainer(Section):
     target: Literal["lightning.Trainer"] = Field(alias="_target_")
     accelerator: Literal["auto", "cpu", "cuda"]
-    devices: Literal[1]
+    strategy: Literal["auto", "ddp"] = "auto"
+    devices: int = Field(ge=1)
+    num_nodes: int = Field(default=1, ge=1)
 
 
 class Logger(Factory):
@@ -144,6 +147,7 @@ def check(configuration: Any) -> dict[str, Any]:
             f"data.num_classes={settings.data.num_classes} is not valid: {settings.data.name} has {classes}."
         )
     _check_network(settings)
+    _check_processes(settings)
     package = LOGGER_PACKAGES.get(configuration["logger"].get("_target_"))
     if package and not find_spec(package):
         raise SettingsError(f"this logger needs the package {package}. Install it: uv sync --extra {package}.")
@@ -160,6 +164,30 @@ def check(configuration: Any) -> dict[str, Any]:
             f"batch_size={settings.batch_size} is more than the {images} training images. Make it at most {images}."
         )
     return configuration
+
+
+def _check_processes(settings: Settings) -> None:
+    """Whether those that the configuration wants are those that were started, and can share the work."""
+    trainer, here = settings.trainer, processes.place()
+    world = trainer.devices * trainer.num_nodes
+    if world > 1 and trainer.strategy != "ddp":
+        raise SettingsError(f"trainer.devices={trainer.devices} wants several processes. Take trainer=ddp.")
+    if here and (here.local_world, here.world) != (trainer.devices, world):
+        raise SettingsError(
+            f"{here.world} processes were started, {here.local_world} on a machine, this configuration wants {world}. "
+            f"Take trainer=ddp trainer.devices={here.local_world} trainer.num_nodes={here.world // here.local_world}."
+        )
+    if not here and trainer.num_nodes > 1:
+        raise SettingsError(
+            f"trainer.num_nodes={trainer.num_nodes} wants torchrun, on each machine. docs/scaling.md says how."
+        )
+    if remainder := settings.batch_size % world:
+        raise SettingsError(
+            f"batch_size={settings.batch_size} cannot be shared equally by {world} processes. "
+            f"Take {settings.batch_size + world - remainder}."
+        )
+    if 0 < settings.data.val_size < world:
+        raise SettingsError(f"data.val_size={settings.data.val_size} is less than one image for each process.")
 
 
 def _check_network(settings: Settings) -> None:

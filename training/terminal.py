@@ -28,11 +28,14 @@ log = logging.getLogger("refzoo")
 
 
 @contextmanager
-def lines_to(file: Path) -> Iterator[None]:
-    """Send the log to standard output and to `file`; keep Lightning's own remarks out of both."""
+def lines_to(file: Path, silent: bool = False) -> Iterator[None]:
+    """Send the log to standard output and to `file`, or nowhere; keep Lightning's own remarks out of both."""
     for library in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(library).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning.*")
+    if silent:
+        yield
+        return
     handlers = [logging.StreamHandler(sys.stdout), logging.FileHandler(file, encoding="utf-8")]
     handlers[1].setFormatter(logging.Formatter("%(asctime)s  %(message)s"))
     log.setLevel(logging.INFO)

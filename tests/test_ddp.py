@@ -1,0 +1,204 @@
+"""Several processes are one: they share each batch, and train, measure, stop and go on together."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+from conftest import Run
+from safetensors.torch import load_file
+
+from data.batches import EvaluationBatches, Preparation, TrainingBatches
+from data.splits import Images
+from training import errors, processes
+from training.agreement import Agreement
+from training.classification import Sums
+from training.command_line import complete
+
+ROOT = Path(__file__).parents[1]
+RunTrain = Callable[..., Run]
+TRAIN, DDP = [sys.executable, str(ROOT / "train.py")], ["trainer=ddp", "trainer.accelerator=cpu", "report=false"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(ROOT / "train.py")]
+IMAGES = torch.randint(0, 256, (300, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+SPLIT = Images(IMAGES, torch.arange(300))  # each label names its image
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("world", [1, 2, 4, 16])
+@pytest.mark.parametrize("augmented", [False, True])
+def test_processes_have_slices_of_the_same_batches(world: int, augmented: bool) -> None:
+    def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return images + torch.rand(len(images), 1, 1, generator=generator)
+
+    def batches(rank: int, world: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        loader = TrainingBatches(
+            SPLIT, 16, Preparation(0.3, 0.4, 28), 1, lambda: (2, 3), augment if augmented else None, rank, world
+        )
+        return list(loader)
+
+    shares = [batches(rank, world) for rank in range(world)]
+    for whole, *slices in zip(batches(0, 1), *shares, strict=True):
+        assert {len(labels) for _, labels in slices} == {16 // world}
+        for tensor, parts in zip(whole, zip(*slices, strict=True), strict=True):
+            assert torch.equal(tensor, torch.cat(parts))
+
+
+def test_networks_draw_differently_in_each_process() -> None:
+    def draws(*place: int) -> list[float]:
+        loader = TrainingBatches(SPLIT, 16, Preparation(0.3, 0.4, 28), 1, lambda: (0, 0), None, *place)
+        return [torch.rand(()).item() for _ in loader]
+
+    assert draws(0, 2) == draws()
+    assert len({*draws(0, 4), *draws(1, 4), *draws(2, 4)}) == 3 * 18
+    assert draws(1, 4) == draws(1, 4)
+
+
+@pytest.mark.parametrize("images", [7, 127, 128, 129, 255, 256, 257, 300])
+@pytest.mark.parametrize("world", [2, 3, 7])
+def test_evaluation_sees_every_image_in_one_process(images: int, world: int) -> None:
+    split = Images(*(tensor[:images] for tensor in SPLIT))
+    shares = [
+        [labels for _, labels in EvaluationBatches(split, 64, Preparation(0.3, 0.4, 28), rank, world)]
+        for rank in range(world)
+    ]
+    assert {len(share) for share in shares} == {len(EvaluationBatches(split, 64, Preparation(0.3, 0.4, 28), 0, world))}
+    sizes = [len(labels) for share in shares for labels in share]
+    assert min(sizes) > 0
+    assert max(sizes) <= 64
+    assert torch.cat([labels for share in shares for labels in share]).sort().values.tolist() == list(range(images))
+
+
+def test_a_loss_that_is_not_finite_elsewhere_is_met_here_too() -> None:
+    class Other(processes.Peers):
+        def exchange(self) -> None:
+            self._largest = [max(own(), 1) for own in self._own]
+
+    asked: list[str] = []
+    task = SimpleNamespace(device=torch.device("cpu"), train_sums=Sums(), check_finite=asked.append)
+    Agreement(Other(0, 2, group="a group")).on_train_batch_end(cast(Any, None), cast(Any, task), None, None, 4)
+    assert asked == [", batch 5"]
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
+    """As one of so many processes on machines that have so many each."""
+
+    def place(world: int, local_world: int) -> None:
+        values = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": local_world}
+        for name, value in values.items():
+            monkeypatch.setenv(name, str(value))
+
+    return place
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["trainer=cpu"], "trainer=ddp trainer.devices=2 trainer.num_nodes=2"),
+        (["trainer=ddp"], "4 processes were started, 2 on a machine, this configuration wants 2"),
+        (["trainer=ddp", "trainer.devices=4"], "this configuration wants 4"),
+    ],
+)
+def test_what_torchrun_started_is_what_is_configured(
+    run_train: RunTrain, environment: Callable[[int, int], None], overrides: list[str], says: str
+) -> None:
+    environment(4, 2)
+    refused = run_train(*overrides)
+    assert (refused.status, says in refused.errors, refused.folder.exists()) == (2, True, False), refused.errors
+
+
+def test_torchrun_starts_no_sweep(environment: Callable[[int, int], None], tmp_path: Path) -> None:
+    environment(2, 2)
+    with pytest.raises(errors.SettingsError, match="torchrun starts one run"):
+        complete(["-m", "seed=1,2", "trainer=ddp"], tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_processes_are_one_whatever_happens_to_them(run_train: RunTrain, tmp_path: Path, monkeypatch) -> None:
+    """Stopped together and resumed, then one of them killed, and finished by one: the same weights and figures."""
+    settings = ["model=mlp", "model.hidden_sizes=[16]", "optimizer=momentum", "epochs=8", "batch_size=32"]
+    settings += ["ema=0.9", "select=best", "gradient_clip=0.5", "loss.l1=1e-5", "loss.label_smoothing=0.1"]
+    settings += ["data.augment.shift=2", "data.augment.rotation=10", "data.augment.erasing=0.5"]
+    settings += ["data.train_size=3200", "data.val_size=401", "data.test_size=300"]
+    one, two = run_train(*settings, folder="one"), Run(0, "", "", tmp_path / "two")
+
+    def go(epoch: int, *arguments: str) -> subprocess.Popen[str]:
+        """Until this epoch is over."""
+        command, own = [*TRAIN, f"{arguments[0]}={two.folder}", *arguments[1:]], os.environ | {"OMP_NUM_THREADS": "1"}
+        process = subprocess.Popen(command, env=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout
+        assert any(line.startswith(f"epoch {epoch}/8") for line in process.stdout), process.communicate()
+        time.sleep(0.1)
+        return process
+
+    stopped = go(2, "run_dir", *settings, *DDP)
+    stopped.send_signal(signal.SIGTERM)
+    _, said = stopped.communicate(timeout=60)
+    assert stopped.returncode == 143, said
+    assert said.startswith("refzoo: stopped by SIGTERM ")
+    assert len(said.splitlines()) == 1
+    assert (two.metrics["status"], two.metrics["processes"]) == ("interrupted", 2)
+
+    robbed = go(5, "resume")
+    listing = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", f"{robbed.pid}"], capture_output=True, text=True, check=True
+    )
+    _, second = sorted(map(int, listing.stdout.split()))
+    os.kill(second, signal.SIGKILL)
+    _, said = robbed.communicate(timeout=60)
+    assert robbed.returncode == errors.STATUS[errors.ProcessLost], said
+    assert said.startswith("refzoo: another process of this run ended before its time. Go on with:")
+    assert len(said.splitlines()) == 1
+
+    arguments = [f"resume={two.folder}", "trainer=cpu"]
+    monkeypatch.setattr("train.command_line.complete", lambda _, runs: complete(arguments, runs))
+    last = run_train()
+    assert (last.status, two.metrics["processes"]) == (0, 1), last.errors
+    for split in ("train", "val", "test"):
+        assert two.metrics[split] == pytest.approx(one.metrics[split], abs=2e-6), split
+    assert two.metrics["epoch"] == one.metrics["epoch"]
+    for here, there in zip(rows(one.folder), rows(two.folder), strict=True):
+        for column in ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate"):
+            assert float(here[column]) == pytest.approx(float(there[column]), abs=2e-6), (here, there)
+    torch.testing.assert_close(
+        load_file(two.folder / "weights.safetensors"), load_file(one.folder / "weights.safetensors"), rtol=0, atol=1e-6
+    )
+
+
+def test_torchrun_leaves_one_run_whose_figures_hold(tmp_path: Path) -> None:
+    """Of a network with batch norm."""
+    from data import load
+    from models import cards
+    from models.weights import load_network
+    from training import evaluation
+
+    settings = ["model=densenet", "model.growth_rate=4", "model.layers_per_block=[1,1,1,1]", "epochs=2"]
+    settings += ["batch_size=16", "data.train_size=100", "data.val_size=130", "data.test_size=50"]
+    folder = tmp_path / "runs/run"
+    own = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*TORCHRUN, *settings, *DDP, f"run_dir={folder}"], env=own, capture_output=True, text=True, timeout=200
+    )
+    assert (done.returncode, done.stdout.count("\n")) == (0, 3), done.stderr
+    assert [path.name for path in folder.parent.iterdir()] == ["run"]
+    run = Run(0, "", "", folder)
+    (_, last) = rows(folder)
+    splits, file = load("mnist", train_size=100, val_size=130, test_size=50), cards.read(str(folder))
+    network, prepare = load_network(file), evaluation.preparation(file.card)
+    assert splits.val
+    val = evaluation.figures(evaluation.logits_of(network, splits.val, prepare), splits.val.labels)
+    test = evaluation.figures(evaluation.logits_of(network, splits.test, prepare), splits.test.labels)
+    assert (float(last["val_loss"]), float(last["val_accuracy"])) == pytest.approx((val["loss"], val["accuracy"]), 1e-5)
+    assert (run.metrics["val"], run.metrics["test"]) == (pytest.approx(val, 1e-6), pytest.approx(test, 1e-6))
