@@ -60,6 +60,8 @@ def main() -> int:
     error: BaseException | None = None
     try:
         sys.argv[1:], started = command_line.complete(sys.argv[1:], ROOT / "runs")
+        if started:  # a launcher may run its jobs in other processes, from any folder
+            os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         job()
     except ValueError as refused:  # Hydra's own, of an override it can make nothing of
         error = errors.SettingsError(refused)
@@ -97,6 +99,8 @@ def job(config: DictConfig) -> None:
     except Exception as error:
         status, message = answer(error)
     outcomes.append(sweep.Outcome(name, status, message))
+    if hydra_config.runtime.choices["hydra/launcher"] != "basic":
+        outcomes[-1].leave(Path(hydra_config.sweep.dir))
     if hydra_config.mode == RunMode.MULTIRUN:
         if status > 128:  # of processes of its own: with them the sweep ends
             raise errors.Interrupted(f"stopped by {signal.Signals(status - 128).name}", status)

@@ -19,6 +19,7 @@ from conftest import Run
 import train
 from training.classification import Classification
 from training.interruption import Interruption
+from training.sweep import Outcome, Sweep, finish
 
 RunTrain = Callable[..., Run]
 JOBS = ("model=softmax_regression", "data.test_size=300", "epochs=1")
@@ -171,6 +172,20 @@ def test_the_last_run_of_a_sweep_stands_for_the_sweep(tmp_path: Path) -> None:
     assert find(str(tmp_path / "sweep_1/a"), tmp_path) == tmp_path / "sweep_1/a"
     os.utime(tmp_path / "alone/config.yaml", (2e9, 2e9))
     assert find("last", tmp_path) == tmp_path / "alone"
+
+
+def test_jobs_that_a_launcher_ran_elsewhere_are_counted(run_train: RunTrain, tmp_path: Path, capfd) -> None:
+    folder = run_train("-m", *JOBS, "seed=1").folder
+    (folder / "sweep.csv").unlink()
+    for outcome in (Outcome("first", 0, ""), Outcome("second", 2, "optimizer.lr=-1 is not valid")):
+        outcome.leave(folder)
+    outcomes: list[Outcome] = []
+    finish(Sweep(folder, [], ["seed"], resumed=False), outcomes)
+    assert [outcome.status for outcome in outcomes] == [0, 2]
+    assert capfd.readouterr().err == "refzoo: 1 of 2 jobs failed: second.\n"
+    assert json.loads((folder / "sweep.json").read_text())["failed"] == [outcomes[1]._asdict()]
+    assert (folder / "sweep.csv").exists()
+    assert not any(file.name.startswith(".") for file in folder.iterdir())
 
 
 def test_a_finished_job_is_let_go(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch) -> None:

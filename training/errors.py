@@ -50,6 +50,7 @@ def interruption(error: BaseException, sweep: Path | None) -> Interrupted:
     return Interrupted(str(error), error.status, sweep if sweep and sweep.exists() else error.folder)
 
 
+rank = 0  # of this process, where a run has several; the first speaks for all
 STATUS = {RunFailed: 1, SettingsError: 2, DataError: 3, WeightsError: 4, MachineError: 5, ProcessLost: 6}
 MACHINE_ERRNO = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOMEM}
 
@@ -67,10 +68,10 @@ def report(error: BaseException) -> tuple[int, str]:
     if os.environ.get("REFZOO_DEBUG") == "1":
         traceback.print_exception(error)
     status, message = _explain(error)
-    message, rank = " ".join(message.split()), int(os.environ.get("RANK", 0))
+    message = " ".join(message.split())
     if not rank:
         sys.stderr.write(f"refzoo: {message}\n")
-    elif not isinstance(error, Interrupted | RunFailed | ProcessLost):  # of these the first process speaks
+    elif not isinstance(error, Interrupted | RunFailed | ProcessLost):  # which all have
         sys.stderr.write(f"refzoo: process {rank}: {message}\n")
     return status, message
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
+from . import errors
 from .errors import STATUS, Interrupted, MachineError, ProcessLost, RunFailed
 
 PROGRAM = Path(__file__).resolve().parents[1] / "train.py"
@@ -124,6 +125,7 @@ def settle_in() -> None:
     """Let only the first process print, and none outlive the one that started it."""
     here = place()
     if here and here.rank:
+        errors.rank = here.rank
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
     if here and MEETING_POINT in os.environ:
         threading.Thread(target=_stop_when_left_alone, daemon=True).start()

@@ -26,6 +26,7 @@ from .resuming import FREE, OPEN_ENDED, SWEEP_RECORD, key_of, merge, read_yaml
 from .run_folder import make_new
 
 HYDRAS_RECORD = "multirun.yaml"
+OUTCOMES = ".outcomes"  # of the jobs that a launcher ran in other processes
 
 
 class Sweep(NamedTuple):
@@ -42,11 +43,16 @@ class Sweep(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a job ended in this process: the exit status it would have had, and the line that said why."""
+    """How a job ended: the exit status it would have had, and the line that said why."""
 
     job: str
     status: int
     message: str
+
+    def leave(self, folder: Path) -> None:
+        """For the process that began the sweep, where this is not that one."""
+        (folder / OUTCOMES).mkdir(exist_ok=True)
+        atomic.write(folder / OUTCOMES / f"{self.job}.json", json.dumps(self).encode())
 
 
 class Job(NamedTuple):
@@ -85,7 +91,8 @@ def resumed(folder: Path, given: list[str]) -> Sweep:
         may_change.add("epochs")
     for override in given:
         key = key_of(override)
-        if key not in may_change and key.split(".")[0] not in FREE and override not in recorded:
+        free = key.split(".")[0] in FREE or key.startswith("hydra")  # how jobs are launched
+        if key not in may_change and not free and override not in recorded:
             raise SettingsError(f"{override} would change a sweep that has begun. Start a new one for that.")
     return Sweep(folder, merge(recorded, given), named_by + new, resumed=True)
 
@@ -102,7 +109,11 @@ def _swept(overrides: list[str]) -> list[str]:
 
 def finish(sweep: Sweep, outcomes: list[Outcome]) -> None:
     """Print the table and write it as sweep.csv and sweep.json; of a sweep that began no job leave nothing."""
-    folder, failed = sweep.folder, [outcome for outcome in outcomes if outcome.status]
+    folder = sweep.folder
+    for file in sorted(folder.glob(f"{OUTCOMES}/*.json")):
+        outcomes.append(Outcome(*json.loads(file.read_bytes())))
+    shutil.rmtree(folder / OUTCOMES, ignore_errors=True)
+    failed = [outcome for outcome in outcomes if outcome.status]
     if sweep.resumed and outcomes and not any(outcome.status == STATUS[SettingsError] for outcome in outcomes):
         sweep.record()  # what was changed for all jobs holds from now on
     if not sweep.resumed and {file.name for file in folder.iterdir()} <= {SWEEP_RECORD, HYDRAS_RECORD}:
