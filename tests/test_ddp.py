@@ -22,6 +22,7 @@ from training import errors, processes
 from training.agreement import Agreement
 from training.classification import Sums
 from training.command_line import complete
+from training.interruption import Interruption
 
 ROOT = Path(__file__).parents[1]
 RunTrain = Callable[..., Run]
@@ -89,6 +90,23 @@ def test_a_loss_that_is_not_finite_elsewhere_is_met_here_too() -> None:
     task = SimpleNamespace(device=torch.device("cpu"), train_sums=Sums(), check_finite=asked.append)
     Agreement(Other(0, 2, group="a group")).on_train_batch_end(cast(Any, None), cast(Any, task), None, None, 4)
     assert asked == [", batch 5"]
+
+
+def test_a_signal_that_comes_twice_still_lets_all_stop_together(tmp_path: Path) -> None:
+    class Other(processes.Peers):
+        def exchange(self) -> None:
+            self._largest = [own() for own in self._own]
+
+    peers = Other(0, 2, group="a group")
+    trainer = cast(Any, SimpleNamespace(is_last_batch=False, current_epoch=0, global_step=7))
+    with Interruption(tmp_path, peers) as interruption:
+        interruption.on_train_start()
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+        interruption.on_train_batch_end(trainer)  # the others have not been told
+        peers.exchange()
+        with pytest.raises(errors.Interrupted, match="stopped by SIGTERM in epoch 1, after step 7"):
+            interruption.on_train_batch_end(trainer)
 
 
 @pytest.fixture

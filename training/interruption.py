@@ -1,4 +1,8 @@
-"""Ctrl-C and SIGTERM: the batch in hand is finished, then the run ends; a second one ends it at once."""
+"""Ctrl-C and SIGTERM: the batch in hand is finished, then the run ends; a second one ends it at once.
+
+Of several processes each may get the same signal twice, from Slurm and from what started it: there a second one
+is left to the starter.
+"""
 
 import signal
 from pathlib import Path
@@ -20,7 +24,7 @@ class Interruption(Callback):
     """
 
     def __init__(self, folder: Path, peers: Peers = ALONE) -> None:
-        self.folder = folder
+        self.folder, self.peers = folder, peers
         self.received = 0
         self.asked = peers.largest(lambda: self.received)
         self.training = False
@@ -52,8 +56,9 @@ class Interruption(Callback):
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received = number
-        for each in SIGNALS:
-            signal.signal(each, signal.SIG_DFL)
+        if not self.peers.group:
+            for each in SIGNALS:
+                signal.signal(each, signal.SIG_DFL)
         if not self.training:
             self._stop_if_asked(number, "")
 

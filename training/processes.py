@@ -54,9 +54,9 @@ def start(arguments: list[str], count: int) -> int:
         received: list[int] = []
 
         def pass_on(number: int, _: FrameType | None = None) -> None:
-            received.append(number)
             for process in processes:
-                process.send_signal(number)
+                process.send_signal(signal.SIGKILL if received else number)  # a second one is meant to end them at once
+            received.append(number)
 
         stack.enter_context(_handling(pass_on))
         for rank in range(count):
