@@ -220,3 +220,15 @@ def test_torchrun_leaves_one_run_whose_figures_hold(tmp_path: Path) -> None:
     test = evaluation.figures(evaluation.logits_of(network, splits.test, prepare), splits.test.labels)
     assert (float(last["val_loss"]), float(last["val_accuracy"])) == pytest.approx((val["loss"], val["accuracy"]), 1e-5)
     assert (run.metrics["val"], run.metrics["test"]) == (pytest.approx(val, 1e-6), pytest.approx(test, 1e-6))
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_two_gpus_are_one(run_train: RunTrain, tmp_path: Path) -> None:
+    settings = ["model=mlp", "optimizer=momentum", "data.train_size=640", "data.val_size=201", "data.test_size=100"]
+    one, two = run_train(*settings, "trainer=gpu", folder="one"), Run(0, "", "", tmp_path / "two")
+    command = [*TRAIN, *settings, "trainer=ddp", "epochs=2", "batch_size=64", "report=false", f"run_dir={two.folder}"]
+    subprocess.run(command, check=True, timeout=300)
+    assert (two.metrics["processes"], two.metrics["device"]) == (2, one.metrics["device"])
+    torch.testing.assert_close(
+        load_file(two.folder / "weights.safetensors"), load_file(one.folder / "weights.safetensors"), rtol=0, atol=1e-4
+    )
