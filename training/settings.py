@@ -166,6 +166,10 @@ def check(configuration: Any) -> dict[str, Any]:
     return configuration
 
 
+def is_ddp(configuration: Any) -> bool:
+    return configuration["trainer"].get("strategy") == "ddp"
+
+
 def _check_processes(settings: Settings) -> None:
     """Whether those that the configuration wants are those that were started, and can share the work."""
     trainer, here = settings.trainer, processes.place()
