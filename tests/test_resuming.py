@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from conftest import Run
 
 from models import WeightsError
@@ -173,6 +174,19 @@ def test_a_changed_setting_is_refused(small: RunTrain, resume: RunTrain, monkeyp
     assert says in refused.errors
     assert before == {file: file.read_bytes() for file in stopped.folder.rglob("*") if file.is_file()}
     assert resume("checkpoint.every_minutes=3").status == 0
+
+
+def test_a_run_from_before_a_setting_existed_goes_on(small: RunTrain, resume: RunTrain, monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        stop_behind(3, patch)
+        stopped = small("model=softmax_regression")
+    record = stopped.folder / "config.yaml"
+    older = yaml.safe_load(record.read_text())
+    del older["compile"], older["data"]["augment"]["shift"]
+    record.write_text(yaml.safe_dump(older))
+    refused = resume("compile=true")
+    assert (refused.status, "compile was False in this run, it cannot become True" in refused.errors) == (2, True)
+    assert resume().status == 0
 
 
 def test_what_is_no_run_is_refused(run_train: RunTrain, tmp_path: Path) -> None:

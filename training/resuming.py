@@ -53,8 +53,8 @@ def check_unchanged(folder: Path, configuration: dict[str, Any]) -> None:
     current = _flat(configuration)
     for key in sorted(recorded.keys() | current.keys()):
         before, now = recorded.get(key), current.get(key)
-        if key.startswith("data.augment."):  # an augmentation that came later was off
-            before = before or 0
+        if key.startswith("data.augment.") or key == "compile":  # what did not exist yet was off
+            before = before or type(now)()
         if before == now or key.split(".")[0] in FREE or key in PROCESSES:
             continue
         if key in CHOSEN and now == "auto":
