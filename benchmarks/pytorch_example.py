@@ -5,8 +5,8 @@ Two 3 x 3 convolutions of 32 and 64 maps, max pooling, dropout of 0.25 and 0.5, 
 GPU and none on a CPU. There it runs for 14 epochs. Towards a test accuracy of 99.0 % it is given 4: validation had
 to reach 98.8 %, as for recipe=fast-mnist; it was 98.73 % after 3 (mean of seeds 1, 2), 98.80 % after 4 (seed 2).
 
-Departures: it trains on the 55,000 images that validation leaves (there 60,000), in a new
-order every epoch (there on a GPU only), prints no loss on the way, and is tested at the end and not after every epoch.
+Departures: it trains on the 55,000 images that validation leaves (there 60,000), in a new order every epoch (there on a
+GPU only), prints no loss on the way, and is tested at the end and not after every epoch.
 
     uv run python -m benchmarks.pytorch_example --epochs 5 --validate
 """
