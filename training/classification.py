@@ -162,7 +162,7 @@ class Sums(Metric):
         self.add_state("images", torch.tensor(0), dist_reduce_fx="sum", persistent=True)
 
     def update(self, logits: Tensor, labels: Tensor, mean_loss: Tensor) -> None:
-        self.loss += mean_loss * len(labels)
+        self.loss.add_(mean_loss, alpha=len(labels))
         self.right += (logits.argmax(dim=1) == labels).sum()
         self.images += len(labels)
 
