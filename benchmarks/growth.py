@@ -33,27 +33,23 @@ def cost(name: str, batch_size: int, image_size: int, steps: int = 2) -> float:
     return 1e3 / plain_training(network, [fixed_batch(batch_size, image_size)] * (WARM_UP + steps))
 
 
-def by_batch_size(names: list[str], args: argparse.Namespace) -> Costs:
-    costs: Costs = {}
-    for name in names:
-        found = costs[name] = {}
-        for size in BATCH_SIZES:
-            if found and size * statistics.median(found[size // 2]) > 1e3 * args.seconds:
-                break
-            steps = max(2, 1024 // size)  # a step of the small networks is short
-            found[size] = [cost(name, size, NATIVE, steps) for _ in range(args.repetitions)]
-            print(f"{name}, batches of {size}: {statistics.median(found[size]):.4g} ms an image", flush=True)
-    return costs
+def by_batch_size(name: str, args: argparse.Namespace) -> dict[int, list[float]]:
+    found: dict[int, list[float]] = {}
+    for size in BATCH_SIZES:
+        if found and size * statistics.median(found[size // 2]) > 1e3 * args.seconds:
+            break
+        steps = max(2, 1024 // size)  # a step of the small networks is short
+        found[size] = [cost(name, size, NATIVE, steps) for _ in range(args.repetitions)]
+        print(f"{name}, batches of {size}: {statistics.median(found[size]):.4g} ms an image", flush=True)
+    return found
 
 
-def by_image_size(names: list[str], args: argparse.Namespace) -> Costs:
-    costs: Costs = {}
-    for name in names:
-        found = costs[name] = {}
-        for size in IMAGE_SIZES:
-            found[size] = [cost(name, args.batch_size, size) for _ in range(args.repetitions)]
-            print(f"{name}, {size} x {size}: {statistics.median(found[size]):.4g} ms an image", flush=True)
-    return costs
+def by_image_size(name: str, args: argparse.Namespace) -> dict[int, list[float]]:
+    found: dict[int, list[float]] = {}
+    for size in IMAGE_SIZES:
+        found[size] = [cost(name, args.batch_size, size) for _ in range(args.repetitions)]
+        print(f"{name}, {size} x {size}: {statistics.median(found[size]):.4g} ms an image", flush=True)
+    return found
 
 
 def draw(batches: Costs, images: Costs, args: argparse.Namespace, file: Path) -> None:
@@ -80,6 +76,7 @@ def draw(batches: Costs, images: Costs, args: argparse.Namespace, file: Path) ->
         axes.grid(alpha=0.3)
     left.legend(fontsize="small", ncols=2)
     figure.savefig(file, dpi=110)
+    plt.close(figure)
 
 
 def markdown(batches: Costs, images: Costs, args: argparse.Namespace, description: str) -> str:
@@ -112,9 +109,18 @@ def main() -> None:
     args = parser.parse_args()
 
     torch.manual_seed(0)
-    batches = by_batch_size(args.models, args)
-    images = by_image_size([name for name in args.models if name in TEXTBOOK], args)
     description = f"{describe_machine()}. Medians of {args.repetitions} turns."
+    batches: Costs = {}
+    images: Costs = {}
+    for name in args.models:
+        batches[name] = by_batch_size(name, args)
+        if name in TEXTBOOK:
+            images[name] = by_image_size(name, args)
+        save(batches, images, args, description)
+
+
+def save(batches: Costs, images: Costs, args: argparse.Namespace, description: str) -> None:
+    """What was measured up to now."""
     file = RESULTS / args.save
     draw(batches, images, args, file.with_suffix(".png"))
     file.with_suffix(".md").write_text(markdown(batches, images, args, description))
