@@ -64,9 +64,9 @@ def _load_trained(name: str, weights: str | pathlib.Path, arguments: dict[str, t
     published = _cards.published()
     if f"{name}-{weights}" in published:
         weights = f"{name}-{weights}"
-    elif weights not in published and not pathlib.Path(weights).expanduser().exists():
-        valid = [each.removeprefix(f"{name}-") for each in published if _cards.beside(each)["network"] == name]
-        which = _models.did_you_mean(weights, valid) if valid else "."
+    elif weights not in published and not _exists(weights):
+        valid = [each.removeprefix(f"{name}-") for each in published if each.startswith(name)]
+        which = _models.did_you_mean(str(weights), valid) if valid else "."
         raise _models.WeightsError(
             f"there are no published weights {str(weights)!r} of {name}, and no file or run folder{which}"
         )
@@ -80,6 +80,13 @@ def _load_trained(name: str, weights: str | pathlib.Path, arguments: dict[str, t
         if stated[argument] != (list(value) if isinstance(value, tuple) else value):
             raise ValueError(f"{weights} has {argument}={stated[argument]!r}, got {value!r}. Leave it out.")
     return importlib.import_module(f"{_models.__name__}.weights").load_network(file)
+
+
+def _exists(weights: str | pathlib.Path) -> bool:
+    try:
+        return pathlib.Path(weights).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):  # a name that is too long, an unknown ~user, a null byte
+        return False
 
 
 globals().update({_name: _entry_point(_name) for _name in _models.names()})

@@ -3,7 +3,7 @@
 A weights file is one safetensors file; the card lies in its header, under the single key "refzoo". It names the network
 among our own, its arguments, what its input must look like, its classes, how it was trained and how good it is. A
 SHA-256 covers card and tensors. A published file, `weights/<name>.safetensors`, has its card beside it once more, with
-the file's size and hash: what does not agree with it is refused.
+the file's size and hash: what does not agree with it, or bears another's name, is refused.
 """
 
 import hashlib
@@ -28,6 +28,7 @@ FIELDS = {  # of every card, and their types
 FIGURES = ("loss", "accuracy", "images")
 LARGEST_FILE = 2 << 30  # bytes; four times VGG-11 at 224
 LARGEST_ARGUMENT = 65_536  # no size of a network is larger; a card that asks for more is damaged or hostile
+DEEPEST = 16  # lists and dictionaries in each other; a card of ours has four
 WHAT_NEXT = "Train it again, or take the file from where it came."
 
 
@@ -45,11 +46,17 @@ def published() -> list[str]:
     def order(name: str) -> tuple[int, str]:
         return next((place for place, network in enumerate(names()) if name.startswith(network)), len(names())), name
 
-    return sorted((path.stem for path in PUBLISHED.glob("*.json")), key=order)
+    found = {path.stem for path in PUBLISHED.glob("[!.]*") if path.suffix in (".json", ".safetensors")}
+    return sorted(found, key=order)  # also those of which one half is missing: reading them says so
 
 
 def locate(source: str | Path) -> Path:
-    """The file meant by a run folder, a file or a published name. Raises WeightsError when there is none."""
+    """The file meant by a published name, a run folder or a file. Raises WeightsError when there is none.
+
+    A published name means the same wherever it is said: a folder of that name is `./<name>`.
+    """
+    if str(source) in published():
+        return PUBLISHED / f"{source}.safetensors"
     try:
         path = Path(source).expanduser()
         file = path / "weights.safetensors" if path.is_dir() else path
@@ -57,8 +64,6 @@ def locate(source: str | Path) -> Path:
             return file
     except (OSError, RuntimeError, ValueError) as error:  # a name that is too long, an unknown ~user, a null byte
         raise WeightsError(f"{str(source)!r} is no name of a file ({error}).") from None
-    if source in published():
-        return PUBLISHED / f"{source}.safetensors"
     if path.is_dir():
         raise WeightsError(f"there are no weights at {file}. Expected a run folder that has finished.")
     if path.name == str(source) and not path.suffix:
@@ -76,7 +81,7 @@ def read(source: str | Path) -> WeightsFile:
         content = path.read_bytes()
     except OSError as error:
         raise WeightsError(f"{path} cannot be read ({error.strerror}). {WHAT_NEXT}") from None
-    stated = beside(path.stem) if path.resolve().parent == PUBLISHED else None
+    stated = _beside(name) if (name := _published_name(path)) else None
     if stated:
         for what, found in _identity(content).items():
             if found != stated["file"][what]:
@@ -85,7 +90,9 @@ def read(source: str | Path) -> WeightsFile:
                 )
     file = parse(path, content)
     if stated and file.card != {key: value for key, value in stated.items() if key != "file"}:
-        raise WeightsError(f"{path.with_suffix('.json')} is damaged: it is not the card inside the file. {WHAT_NEXT}")
+        raise WeightsError(f"{PUBLISHED}/{name}.json is damaged: it is not the card inside the file. {WHAT_NEXT}")
+    if name and (own := file.card.get("name")) != name:
+        raise WeightsError(f"{path} holds the weights {own}: it was renamed, or exchanged with them. {WHAT_NEXT}")
     return file
 
 
@@ -119,13 +126,22 @@ def digest(card: dict[str, Any], header: dict[str, Any], data: memoryview) -> st
     return found.hexdigest()
 
 
-def beside(name: str) -> dict[str, Any]:
+def _published_name(path: Path) -> str | None:
+    """What a file in the folder of published ones is published as; links may lead into that folder and out of it."""
+    for each in (path.absolute(), path.resolve()):
+        if each.parent.resolve() == PUBLISHED.resolve():
+            return each.stem
+    return None
+
+
+def _beside(name: str) -> dict[str, Any]:
     """The card of published weights as it lies beside the file, which is not looked at."""
     path = PUBLISHED / f"{name}.json"
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
         _check(card, path)
-        if card["file"].keys() != {"size", "sha256"} or not card["metrics"]["test"] or not card["parameters"]:
+        complete = card["metrics"]["test"] and card["metrics"]["quick"] and card["parameters"]
+        if card["file"].keys() != {"size", "sha256"} or not complete:
             raise ValueError("it lacks its file or its figures")
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{path} is not a card ({type(error).__name__}: {error}). {WHAT_NEXT}") from None
@@ -175,12 +191,13 @@ def _check(card: dict[str, Any], path: Path) -> None:
             raise WeightsError(f"{path} has a card whose {split} figures are {figures!r}. {WHAT_NEXT}")
 
 
-def _is_plain(value: Any) -> bool:
-    """Text that does nothing to a terminal, numbers that are finite and of a size to calculate with."""
-    if isinstance(value, dict):
-        return all(map(_is_plain, value)) and all(map(_is_plain, value.values()))
-    if isinstance(value, list):
-        return all(map(_is_plain, value))
+def _is_plain(value: Any, depth: int = 0) -> bool:
+    """Text that does nothing to a terminal, numbers that are finite and of a size to calculate with, nothing nested
+    deeper than a card may be.
+    """
+    if isinstance(value, dict | list):
+        parts = [*value, *value.values()] if isinstance(value, dict) else value
+        return depth < DEEPEST and all(_is_plain(part, depth + 1) for part in parts)
     if isinstance(value, str):
         return value.isprintable()
     return value is None or abs(value) < 1e15  # NaN is not

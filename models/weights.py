@@ -37,9 +37,9 @@ def load_network(file: cards.WeightsFile) -> nn.Module:
         stored = load(content)
     except SafetensorError as error:
         raise WeightsError(f"{path} is not a readable safetensors file ({error}). {cards.WHAT_NEXT}") from None
-    if card["arguments"].get("num_layers", 1) > len(stored):  # to build them all would take a while, for nothing
-        raise WeightsError(f"{path} describes more layers than it holds tensors. {cards.WHAT_NEXT}")
     try:
+        if card["arguments"].get("num_layers", 1) > len(stored):  # to build them all would take a while, for nothing
+            raise WeightsError(f"{path} describes more layers than it holds tensors. {cards.WHAT_NEXT}")
         with torch.device("meta"):  # nothing is allocated before the file's own shapes are known to fit
             network = create(card["network"], **card["arguments"])
     except (ValueError, TypeError, RuntimeError) as error:

@@ -17,7 +17,8 @@ from models.weights import serialize
 
 ROOT = Path(__file__).parents[1]
 CARD = {"data": "mnist", "input": {}, "classes": [], "training": {}, "versions": {}}
-CARD |= {"metrics": {"test": {"loss": 1.0, "accuracy": 0.5, "images": 9}}, "parameters": 1}
+FIGURES = {"loss": 1.0, "accuracy": 0.5, "images": 9}
+CARD |= {"metrics": {"test": FIGURES, "quick": FIGURES}, "parameters": 1}
 every_network = pytest.mark.parametrize("name", models.names())
 
 
@@ -42,7 +43,8 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("lenet_relu-mnist", "lenet", {"activation": "relu"}),
     ]:
         path = tmp_path / f"{name}.safetensors"
-        path.write_bytes(content := serialize(models.create(network, **arguments), network, arguments, CARD))
+        card = CARD | {"name": name}
+        path.write_bytes(content := serialize(models.create(network, **arguments), network, arguments, card))
         path.with_suffix(".json").write_text(json.dumps(cards.beside_file(cards.parse(path, content))))
     monkeypatch.setattr(cards, "PUBLISHED", tmp_path)
     return tmp_path
@@ -100,6 +102,8 @@ def test_published_weights(weights: str, name: str, published: Path) -> None:
             "WeightsError",
             "has the weights of softmax_regression, not of lenet",
         ),
+        ({"weights": "m" * 5000}, "WeightsError", "there are no published weights 'mmm"),
+        ({"weights": "~nobody_is_called_so/x"}, "WeightsError", "there are no published weights '~nobody"),
         ({"weights": "mnist", "image_size": 32}, "ValueError", "lenet-mnist has image_size=28, got 32. Leave it out."),
         (
             {"weights": "mnist", "imagesize": 28},

@@ -15,7 +15,8 @@ from models.weights import STORAGE, serialize
 
 SIZES = {"image_size": 28, "in_channels": 1, "num_classes": 10}
 CARD = {"data": "mnist", "input": {}, "classes": [], "metrics": {}, "training": {}, "versions": {}}
-PUBLISHED = CARD | {"metrics": {"test": {"loss": 1.0, "accuracy": 0.5, "images": 9}}, "parameters": 203_530}
+FIGURES = {"loss": 1.0, "accuracy": 0.5, "images": 9}
+PUBLISHED = CARD | {"metrics": {"test": FIGURES, "quick": FIGURES}, "parameters": 203_530, "name": "mlp-mnist"}
 ARGUMENTS = {"image_size": 28, "activation": "relu", "padding": 2}
 
 
@@ -87,6 +88,8 @@ def test_a_change_is_noticed(file: Path, change, says: str) -> None:
         (lambda card, tensors: card.update(network="os.system"), "holds a network 'os.system', which is none of"),
         (lambda card, tensors: card.update(network="mlp"), "cannot be built: mlp has no argument"),
         (lambda card, tensors: card.update(network="mlp", arguments=SIZES), "lacks hidden.0.0.bias and 1 more"),
+        (lambda card, tensors: card.update(network="gru", arguments=SIZES | {"num_layers": None}), "cannot be built"),
+        (lambda card, tensors: card.update(deep=json.loads("[" * 900 + "]" * 900)), "values that no card of ours has"),
         (lambda card, tensors: card["arguments"].update(foo=1), "cannot be built: lenet has no argument 'foo'"),
         (lambda card, tensors: card["arguments"].update(activation="step"), "activation must be one of"),
         (lambda card, tensors: card["arguments"].update(num_classes=10**9), "impossible arguments"),
@@ -128,6 +131,59 @@ def test_published_weights_go_by_their_name(published: Path, tmp_path: Path) -> 
         assert models.card(source)["network"] == "mlp"
     with pytest.raises(WeightsError, match=r"no published weights 'mlp-mnits', .*, did you mean 'mlp-mnist'"):
         models.load("mlp-mnits")
+
+
+def copied(name: str, into: str, folder: Path) -> None:
+    for suffix in (".safetensors", ".json"):
+        (folder / f"{into}{suffix}").write_bytes((folder / f"{name}{suffix}").read_bytes())
+
+
+def test_a_pair_under_another_name_is_refused(published: Path) -> None:
+    copied("mlp-mnist", "lenet-mnist", published)
+    assert cards.published() == ["mlp-mnist", "lenet-mnist"]
+    for source in ("lenet-mnist", published / "lenet-mnist.safetensors"):
+        with pytest.raises(WeightsError, match=r"lenet-mnist.safetensors holds the weights mlp-mnist: it was renamed"):
+            models.load(source)
+    models.load("mlp-mnist")
+
+
+@pytest.mark.parametrize("half", [".json", ".safetensors"])
+def test_half_a_pair_is_noticed(published: Path, half: str) -> None:
+    (published / f"mlp-mnist{half}").unlink()
+    (published / "._mlp-mnist.json").write_text("of another system's file manager")
+    assert cards.published() == ["mlp-mnist"]
+    with pytest.raises(WeightsError, match=rf"mlp-mnist{half} (is not a card|cannot be read)"):
+        models.load("mlp-mnist")
+
+
+def test_links_lead_to_the_card(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "link.safetensors").symlink_to(published / "mlp-mnist.safetensors")
+    models.load(tmp_path / "link.safetensors")
+    (tmp_path / "weights").symlink_to(published)
+    monkeypatch.setattr(cards, "PUBLISHED", tmp_path / "weights")
+    models.load("mlp-mnist")
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(serialize(models.create("mlp"), "mlp", {}, PUBLISHED, storage="float16"))
+    models.load(other)
+    for linked in (False, True):
+        (published / "mlp-mnist.safetensors").unlink()
+        if linked:
+            (published / "mlp-mnist.safetensors").symlink_to(other)
+        else:
+            (published / "mlp-mnist.safetensors").write_bytes(other.read_bytes())
+        with pytest.raises(WeightsError, match="is damaged: its sha256 is"):
+            models.load("mlp-mnist")
+
+
+def test_a_published_name_means_the_same_in_every_folder(
+    published: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = published.parent / "mlp-mnist"
+    run.mkdir()
+    (run / "weights.safetensors").write_bytes(file.read_bytes())
+    monkeypatch.chdir(published.parent)
+    assert models.card("mlp-mnist")["network"] == models.card(Path("mlp-mnist"))["network"] == "mlp"
+    assert models.card("./mlp-mnist")["network"] == "lenet"
 
 
 def test_a_file_that_is_not_its_cards_is_refused_also_when_it_was_read_before(published: Path) -> None:
