@@ -69,7 +69,7 @@ def read_flags() -> argparse.Namespace:
     if bool(command.recipes) == command.missing:
         raise errors.SettingsError("name recipes, or say --missing.")
     command.seeds = read_seeds(command.seeds)
-    with_table(README.read_text(encoding="utf-8"))  # before hours of training, not behind them
+    cut_at_table(README.read_text(encoding="utf-8"))  # before hours of training, not behind them
     for name in command.recipes:
         if not targets(name):
             raise errors.SettingsError(f"{name} has no floor and goal. Name them in TARGETS of training/publish.py.")
@@ -89,7 +89,10 @@ def check_recipes(names: list[str]) -> None:
 def read_seeds(word: str) -> list[int]:
     if not all(seed.isdecimal() for seed in word.split(",")):
         raise errors.SettingsError(f"--seeds {word} is not valid, expected whole numbers such as 1,2,3.")
-    return [int(seed) for seed in word.split(",")]
+    seeds = [int(seed) for seed in word.split(",")]
+    if len(set(seeds)) < len(seeds):
+        raise errors.SettingsError(f"--seeds {word} names one twice: each counts once.")
+    return seeds
 
 
 def targets(name: str) -> tuple[float, float] | None:
@@ -148,32 +151,61 @@ def run_to_its_end(command: list[str]) -> int:
 
 def publish(name: str, folders: list[Path]) -> str:
     """Store the network of the first run, measured as it is loaded again. Returns what to say of it."""
-    from models.weights import load_network, serialize
+    from models.weights import load_network, restore, serialize, store
 
-    run = cards.read(folders[0])
-    network, card = load_network(run), run.card
+    def as_stored(run: cards.WeightsFile) -> Any:
+        network = load_network(run)
+        network.load_state_dict(restore(store(network, storage)))
+        return network
+
+    runs = [cards.read(folder) for folder in folders]
+    records = [json.loads((folder / "metrics.json").read_bytes()) for folder in folders]
+    network, card = load_network(runs[0]), runs[0].card
     storage = "float16" if 2 * sum(p.numel() for p in network.parameters()) <= LARGEST_16_BIT else "int8"
+    measured = [measure(as_stored(run), card) for run in runs]
     facts = {key: value for key, value in card.items() if key not in ("network", "arguments", "storage")}
-
-    def stored(**more: Any) -> cards.WeightsFile:
-        content = serialize(network, card["network"], card["arguments"], facts | more, storage)
-        return cards.parse(cards.PUBLISHED / f"{name}.safetensors", content)
-
-    metrics = [json.loads((folder / "metrics.json").read_bytes()) for folder in folders]
-    file = stored(name=name, metrics=measure(load_network(stored()), card), **provenance(name, card, metrics))
-    if len(file.content) > LARGEST:
-        raise WeightsError(f"{name} would be {len(file.content)} bytes, at most {LARGEST} may be published.")
-    others = sum(path.stat().st_size for path in cards.PUBLISHED.glob("*.safetensors") if path.stem != name)
-    if others + len(file.content) > LARGEST_IN_ALL:
-        raise WeightsError(f"with {name} all weights would be over {LARGEST_IN_ALL} bytes.")
-    if not is_missing(name) and is_worse(file.card["metrics"]["val"], cards.beside(name)["metrics"]["val"]):
+    facts |= {"name": name, "metrics": measured[0], **provenance(name, card, records[0])}
+    facts["accuracy_over_seeds"] = {
+        "seeds": [record["seed"] for record in records],
+        **{split: over_seeds([figures[split] for figures in measured]) for split in ("val", "test")},
+    }
+    content = serialize(network, card["network"], card["arguments"], facts, storage)
+    file = cards.parse(cards.PUBLISHED / f"{name}.safetensors", content)
+    check_size(file)
+    before = published_before(file.path, name)
+    if before and is_worse(file.card["metrics"]["val"], before.card["metrics"]["val"]):
+        write_beside(before)  # its card may be what was missing
         return f"{name}: what is published is better on validation, and stays"
     cards.PUBLISHED.mkdir(exist_ok=True)
-    atomic.write(file.path, file.content)
-    beside = cards.beside_file(file)
-    atomic.write(file.path.with_suffix(".json"), (json.dumps(beside, indent=2, sort_keys=True) + "\n").encode())
-    test = file.card["metrics"]["test"]
-    return f"{name}: test accuracy {test['accuracy']:.4f}, {len(file.content) / 1e3:.0f} kB, published"
+    atomic.write(file.path, content)
+    write_beside(file)
+    accuracy = file.card["metrics"]["test"]["accuracy"]
+    under = f", under its floor of {floor:.2f} %" if 100 * accuracy < (floor := (targets(name) or (0,))[0]) else ""
+    return f"{name}: test accuracy {accuracy:.4f}{under}, {len(content) / 1e3:.0f} kB, published"
+
+
+def check_size(file: cards.WeightsFile) -> None:
+    """Raises WeightsError if the file, or all files with it, would be larger than may be published."""
+    name, size = file.path.stem, len(file.content)
+    if size > LARGEST:
+        raise WeightsError(f"{name} would be {size} bytes, at most {LARGEST} may be published.")
+    others = sum(path.stat().st_size for path in cards.PUBLISHED.glob("*.safetensors") if path != file.path)
+    if others + size > LARGEST_IN_ALL:
+        raise WeightsError(f"with {name} all weights would be over {LARGEST_IN_ALL} bytes.")
+
+
+def published_before(path: Path, name: str) -> cards.WeightsFile | None:
+    """The file to be replaced, whatever became of the card beside it; None if it is damaged, or another's."""
+    try:
+        file = cards.parse(path, path.read_bytes())
+    except (OSError, WeightsError):
+        return None
+    return file if file.card.get("name") == name else None
+
+
+def write_beside(file: cards.WeightsFile) -> None:
+    card = json.dumps(cards.beside_file(file), indent=2, sort_keys=True) + "\n"
+    atomic.write(file.path.with_suffix(".json"), card.encode())
 
 
 def measure(network: Any, card: dict[str, Any]) -> dict[str, Any]:
@@ -192,26 +224,26 @@ def measure(network: Any, card: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def provenance(name: str, card: dict[str, Any], metrics: list[dict[str, Any]]) -> dict[str, Any]:
-    """Where the weights come from, what the network costs, and how much the seed matters."""
+def provenance(name: str, card: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+    """Where the weights come from, by the metrics.json of their run, and what the network costs."""
     from models.description import describe
 
-    first, *_ = metrics
     stages = describe(card["network"], **card["arguments"])
-    seeds: dict[str, Any] = {"seeds": [each["seed"] for each in metrics]}
-    for split in ("val", "test"):
-        values = [each[split]["accuracy"] for each in metrics if each[split]]
-        seeds[split] = {"mean": mean(values), "sd": stdev(values) if len(values) > 1 else None} if values else None
     return {
-        "command": f"uv run train.py recipe={name} seed={first['seed']}",
-        "seed": first["seed"],
-        "hardware": first.get("machine", first["device"]),
-        "train_seconds": first["train_seconds"],
-        "parameters": first["parameters"],
+        "command": f"uv run train.py recipe={name} seed={record['seed']}",
+        "seed": record["seed"],
+        "hardware": record.get("machine", record["device"]),
+        "train_seconds": record["train_seconds"],
+        "parameters": record["parameters"],
         "multiply_adds": sum(stage.multiply_adds for stage in stages),
         "licence": f"MIT; trained on {card['data']} ({LICENCES[card['data']]})",
-        "accuracy_over_seeds": seeds,
     }
+
+
+def over_seeds(figures: list[dict[str, Any] | None]) -> dict[str, float | None] | None:
+    """How much a seed matters for the accuracy."""
+    values = [each["accuracy"] for each in figures if each]
+    return {"mean": mean(values), "sd": stdev(values) if len(values) > 1 else None} if values else None
 
 
 def is_worse(new: dict[str, Any] | None, old: dict[str, Any] | None) -> bool:
@@ -226,7 +258,12 @@ def table() -> str:
     heads = ("weights", "test %", "over the seeds", "floor", "goal", "parameters", "kB", "training")
     lines = [heads, ("---", *["---:"] * (len(heads) - 1))]
     for name in cards.published():
-        card = cards.beside(name)
+        try:
+            file = cards.read(name)
+        except WeightsError as error:  # it has no figure then
+            errors.report(error)
+            continue
+        card = file.card
         over = card["accuracy_over_seeds"]["test"]
         variant, _, data = name.partition("-")
         seeds = len(card["accuracy_over_seeds"]["seeds"])
@@ -237,7 +274,7 @@ def table() -> str:
                 f"{100 * over['mean']:.2f} ± {100 * over['sd']:.2f} ({seeds})" if over["sd"] is not None else "one",
                 *(f"{target:.2f}" for target in TARGETS[variant][data]),
                 f"{card['parameters']:,}",
-                f"{card['file']['size'] / 1e3:,.0f}",
+                f"{len(file.content) / 1e3:,.0f}",
                 duration(card["train_seconds"]),
             )
         )
@@ -252,11 +289,15 @@ def duration(seconds: float) -> str:
 
 def with_table(text: str) -> str:
     """The README with the table of now between its two marks."""
+    before, after = cut_at_table(text)
+    return before + BEGIN + table() + END + after
+
+
+def cut_at_table(text: str) -> tuple[str, str]:
     if BEGIN not in text or END not in text:
         raise errors.SettingsError(f"{README} lacks the marks {BEGIN.strip()} and {END} that hold the table.")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    return before + begin + table() + end + after
+    before, _, rest = text.partition(BEGIN)
+    return before, rest.partition(END)[2]
 
 
 if __name__ == "__main__":
