@@ -28,11 +28,10 @@ read_splits = functools.cache(load)  # for --weights all
 def main() -> int:
     command = read_flags()
     if command.list:
-        print_list()
-        return 0
+        return print_list()
     names = cards.published() if command.weights == ALL else [command.weights]
     if not names:
-        raise WeightsError("nothing is published here: weights/ holds no card.")
+        raise WeightsError("nothing is published here: weights/ is empty.")
     results, different = [], []
     for name in names:
         try:
@@ -42,8 +41,8 @@ def main() -> int:
         except WeightsError as error:
             if command.weights != ALL:
                 raise
-            errors.report(error)  # and on to the others
-            different.append(name)
+            results.append({"weights": name, "as_recorded": False, "error": errors.report(error)[1]})
+            different.append(name)  # and on to the others
     if command.json:
         flags.write_json(command.json, results if command.weights == ALL else results[0])
     if different:
@@ -62,11 +61,13 @@ def read_flags() -> argparse.Namespace:
     add("--split", default="test", help="test (the default), val or train, as the run cut them, without augmentation")
     add("--quick", action="store_true", help="only the first 500 test images")
     add("--device", default="auto", help="auto (the default: CUDA where there is one), cpu or cuda")
-    add("--json", metavar="FILE", type=flags.output, help="write the figures there; - is standard output")
+    flags.add_json(parser, "the figures")
     command = parser.parse_args()
     flags.check(command, split=("test", "val", "train"), device=flags.DEVICES, data=DATASETS)
     if not command.weights and not command.list:
         raise errors.SettingsError("--weights is missing: a run folder, a weights file, a published name, or all.")
+    if command.list and command.json:
+        raise errors.SettingsError("--json writes figures, which --list does not measure. Leave one of them out.")
     if command.quick and command.split != "test":
         raise errors.SettingsError("--quick looks at test images. Leave --split out.")
     return command
@@ -135,8 +136,8 @@ def choose_images(
     return images, recorded
 
 
-def print_list() -> None:
-    """A table of what is published, from the cards alone."""
+def print_list() -> int:
+    """A table of what is published and whole, by its cards; the exit status."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -145,17 +146,23 @@ def print_list() -> None:
     table.add_column("name", overflow="fold")
     for head in ("val %", "test %", "parameters", "kB"):
         table.add_column(head, justify="right", no_wrap=True)
+    status = 0
     for name in cards.published():
-        card = cards.beside(name)
+        try:
+            card, content = cards.read(name)[1:]
+        except WeightsError as error:
+            status, _ = errors.report(error)
+            continue
         val, test = (card["metrics"][split] for split in ("val", "test"))
         table.add_row(
             name,
             f"{100 * val['accuracy']:.2f}" if val else "-",
             f"{100 * test['accuracy']:.2f}",
             f"{card['parameters']:,}",
-            f"{card['file']['size'] / 1e3:,.0f}",
+            f"{len(content) / 1e3:,.0f}",
         )
     Console(highlight=False).print(table)
+    return status
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from data import DATASETS, load
 from models import WeightsError, cards
-from training import atomic, errors, flags
+from training import errors, flags
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,7 +24,7 @@ EXAMPLES = """
   export.py --weights runs/<run>                         writes <network>-<data>.onnx here
   export.py --weights gru-mnist --output gru.onnx
 
-One file, for batches of any size: `images` (batch, 1, 28, 28), float32, standardised -> `logits` (batch, 10). Its
+One file, for batches of one and more: `images` (batch, 1, 28, 28), float32, standardised -> `logits` (batch, 10). Its
 metadata say how to standardise (mean and std of pixels in [0, 1]), name the classes, and whose weights these are. It is
 written once ONNX Runtime has given the network's logits with it. An older one is replaced, no other program's file is.
 """
@@ -48,12 +48,7 @@ def main() -> int:
     with quiet():
         content = convert(network, images[:2], metadata)
         difference = compare(content, network, images)
-    try:
-        atomic.write(output, content)
-    except OSError as error:
-        raise errors.MachineError(
-            f"{errors.shown(output)} cannot be written ({error.strerror}). Free space or name another --output."
-        ) from None
+    flags.write(output, content)
     print(
         f"{command.weights}: {metadata['network']} on {metadata['data']}, {len(content) / 1e3:,.0f} kB, "
         f"logits within {difference:.1e} of the network's -> {errors.shown(output)}"
@@ -78,12 +73,11 @@ def choose_output(command: argparse.Namespace, card: dict[str, Any]) -> Path:
     can be written.
     """
     default = command.weights if command.weights in cards.published() else f"{card['network']}-{card['data']}"
-    output = Path(command.output or f"{default}.onnx").expanduser().absolute()
+    output = flags.output(command.output or f"{default}.onnx")
     shown = errors.shown(output)
     if output.suffix != ".onnx":
         raise errors.SettingsError(f"--output {shown} ends in {output.suffix!r}, expected .onnx.")
-    flags.output(shown)
-    if output.exists() and not is_ours(output):
+    if output.exists() and not (output.is_file() and is_ours(output)):
         raise errors.SettingsError(f"{shown} exists and is not by export.py. Remove it or name another --output.")
     return output
 

@@ -53,7 +53,7 @@ def read_flags() -> argparse.Namespace:
     add("--top", type=int, default=3, metavar="N", help="how many classes to name of each picture (default: 3)")
     add("--polarity", default="auto", help=f"{', '.join(pictures.POLARITIES)}: what a picture shows (default: auto)")
     add("--device", default="auto", help="auto (the default: CUDA where there is one), cpu or cuda")
-    add("--json", metavar="FILE", type=flags.output, help="write the answers there; - is standard output")
+    flags.add_json(parser, "the answers")
     command = parser.parse_intermixed_args()
     flags.check(command, polarity=pictures.POLARITIES, device=flags.DEVICES)
     if not command.weights:

@@ -67,6 +67,8 @@ def printable(text: str) -> str:
 
 def _content(file: str, name: str) -> bytes:
     try:
+        if file == "-" and sys.stdin is None:
+            raise DataError("standard input is closed, - cannot be read. Name a file.")
         if file == "-":
             content = sys.stdin.buffer.read(LARGEST_FILE + 1)
         else:

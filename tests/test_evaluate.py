@@ -115,6 +115,10 @@ def test_another_data_set(run_evaluate: Evaluate, tmp_path: Path) -> None:
         (["--weights", "x", "--split", "tets"], 2, "there is no --split 'tets', did you mean 'test'?"),
         (["--weights", "x", "--data", "mnits"], 2, "there is no --data 'mnits', did you mean 'mnist'?"),
         (["--weights", "x", "--split", "val", "--quick"], 2, "--quick looks at test images."),
+        (["--list", "--json", "-"], 2, "--json writes figures, which --list does not measure."),
+        (["--weights", "FILE", "--json", "FILE"], 2, "would replace a file that holds no results."),
+        (["--weights", "FILE", "--json", "~nobody_is_called_so/f"], 2, "'~nobody_is_called_so/f' is no name of a file"),
+        (["--weights", "FILE", "--json", "n" * 300], 2, "is no name of a file"),
         (["--weights", "no-such-name"], 4, "there are no published weights 'no-such-name', and no file or run folder"),
         (["--weights", "no/such/folder"], 4, "there are no weights at no/such/folder."),
         (["--weights", "FILE", "--device", "cuda"], 5, "there is no CUDA GPU here"),
@@ -226,9 +230,16 @@ def test_one_damaged_file_among_all_is_named_and_the_others_are_measured(
     status, output, complaints = run_evaluate("--weights", "all", "--quick", "--json", tmp_path / "j")
     assert status == 4
     assert output.count("as recorded") == 2
-    assert [result["weights"] for result in json.loads((tmp_path / "j").read_text())] == [
-        "softmax_regression-mnist",
-        "lenet-mnist",
+    measured = json.loads((tmp_path / "j").read_text())
+    assert [(result["weights"], result["as_recorded"]) for result in measured] == [
+        ("softmax_regression-mnist", True),
+        ("mlp-mnist", False),
+        ("lenet-mnist", True),
     ]
+    assert measured[1]["error"] in complaints
     assert "mlp-mnist.safetensors is damaged: its sha256 is" in complaints
     assert complaints.endswith("1 of 3 are not what their cards say: mlp-mnist.\n")
+    status, output, complaints = run_evaluate("--list")
+    assert (status, complaints.count("\n")) == (4, 1)
+    assert "mlp-mnist.safetensors is damaged" in complaints
+    assert [line.split()[0] for line in output.splitlines()[2:]] == ["softmax_regression-mnist", "lenet-mnist"]

@@ -189,7 +189,7 @@ def test_a_full_disk_leaves_the_old_file(
     assert done.status == 5
     assert (
         done.errors
-        == f"refzoo: {output} cannot be written (No space left on device). Free space or name another --output.\n"
+        == f"refzoo: {output} cannot be written (No space left on device). Free space or name another file.\n"
     )
     assert [file.name for file in tmp_path.iterdir()] == ["a.onnx"]
     assert output.read_bytes() == lenet[1]
@@ -201,6 +201,8 @@ def test_a_full_disk_leaves_the_old_file(
         ((), 2, "--weights is missing: a run folder, a weights file or a published name."),
         (("--weights", "W", "--output", "lenet.pt"), 2, "ends in '.pt', expected .onnx."),
         (("--weights", "W", "--output", "nowhere/lenet.onnx"), 5, "nowhere/lenet.onnx cannot be written: "),
+        (("--weights", "W", "--output", "~nobody_is_called_so/a.onnx"), 2, "is no name of a file"),
+        (("--weights", "W", "--output", "pipe.onnx"), 2, "pipe.onnx exists and is not by export.py."),
         (("--weights", "W", "--output", "folder.onnx"), 2, "folder.onnx is a folder. Name a file."),
         (("--weights", "W", "--out", "a.onnx"), 2, "unrecognized arguments: --out a.onnx. --help shows the flags."),
         (("--weights", "letnet-mnist"), 4, "there are no published weights 'letnet-mnist'"),
@@ -217,10 +219,11 @@ def test_wrong_commands(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("folder.onnx").mkdir()
+    os.mkfifo("pipe.onnx")
     done = run(*(lenet[0] if argument == "W" else argument for argument in arguments))
     assert (done.status, done.output, done.errors.count("\n")) == (status, "", 1)
     assert says in done.errors
-    assert [file.name for file in tmp_path.iterdir()] == ["folder.onnx"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["folder.onnx", "pipe.onnx"]
 
 
 def test_missing_packages(lenet: tuple[Path, bytes], run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shlex
 import struct
 import subprocess
 import sys
@@ -135,6 +136,41 @@ def test_json_holds_the_answers(run: Callable[..., Answer]) -> None:
     assert failure["error"] in errors
     assert run("4.png", "--json", "answers.json").lines[0].startswith("4.png")
     assert json.loads(Path("answers.json").read_text())[0]["label"] == 4
+    assert json.loads(run("4.png", "--json").output)[0]["label"] == 4
+    assert run("4.png", "--json", "answers.json", "--top", "2").status == 0  # earlier answers may be replaced
+    assert len(json.loads(Path("answers.json").read_text())[0]["top"]) == 2
+
+
+def test_json_replaces_no_picture(run: Callable[..., Answer]) -> None:
+    band(4).save("a.png")
+    before = Path("a.png").read_bytes()
+    Path("package.json").write_text('{"name": "mine"}')
+    for words in (("a.png", "--json", "a.png"), ("--json", "a.png", "b.png"), ("a.png", "--json", "package.json")):
+        refused = run(*words)
+        assert (refused.status, refused.output, refused.errors.count("\n")) == (2, "", 1)
+        assert (
+            f"--json {words[words.index('--json') + 1]} would replace a file that holds no results." in refused.errors
+        )
+    assert (Path("a.png").read_bytes(), Path("package.json").read_text()) == (before, '{"name": "mine"}')
+
+
+def test_closed_streams_and_alphabets_lose_no_answer(weights: Path, tmp_path: Path) -> None:
+    band(5).save(tmp_path / "fünf 五.png")
+    words = ["predict.py", "--weights", str(weights), str(tmp_path / "fünf 五.png"), "-"]
+    command = shlex.join([sys.executable, *words, "--json", str(tmp_path / "answers.json")])
+    for streams in ("<&- >&-", "<&-"):
+        shell = subprocess.run(
+            ["bash", "-c", f"{command} {streams}"],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONIOENCODING": "ascii"},
+            capture_output=True,
+            text=True,
+        )
+        assert (shell.returncode, shell.stderr.count("\n")) == (3, 1)
+        assert "standard input is closed" in shell.stderr
+        answer, failure = json.loads((tmp_path / "answers.json").read_text())
+        assert (answer["class"], "error" in failure) == ("band 5", True)
+    assert "f\\xfcnf \\u4e94.png  band 5" in shell.stdout
 
 
 def test_polarity_of_other_data_is_as_told(run: Callable[..., Answer]) -> None:

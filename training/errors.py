@@ -84,7 +84,10 @@ def _explain(error: BaseException) -> tuple[int, str]:
     if type(error) in STATUS:
         return STATUS[type(error)], str(error)
     if isinstance(error, OSError) and error.errno in MACHINE_ERRNO:
-        return 5, f"{error.strerror}: {error.filename or 'the run folder'}. Free space or choose another run_dir."
+        return (
+            5,
+            f"{error.strerror}: {error.filename or 'the output'}. Free space, or write it to another place.",
+        )
     if (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"  # torch's, on CUDA

@@ -34,32 +34,70 @@ def check(command: argparse.Namespace, **choices: Iterable[str]) -> None:
             raise errors.SettingsError(f"there is no --{flag} {value!r}{did_you_mean(value, valid)}")
 
 
-def output(word: str) -> str:
-    """As an argument's type: a file that can be written, or - for standard output.
+def output(word: str) -> Path:
+    """A file that can be written, links followed.
 
-    Raises SettingsError for a folder, MachineError where nothing can be written.
+    Raises SettingsError for what is no name of a file, MachineError where nothing can be written.
     """
-    path = Path(word).expanduser().absolute()
-    if word != "-" and path.is_dir():
-        raise errors.SettingsError(f"{word} is a folder. Name a file.")
-    if word != "-" and not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
+    try:
+        path = Path(word).expanduser().resolve()
+        if path.is_dir():
+            raise errors.SettingsError(f"{word} is a folder. Name a file.")
+        open_folder = path.parent.is_dir() and os.access(path.parent, os.W_OK)
+    except (OSError, RuntimeError, ValueError) as error:  # a name that is too long, an unknown ~user, a null byte
+        raise errors.SettingsError(f"{word!r} is no name of a file ({error}). Name another file.") from None
+    if not open_folder:
         raise errors.MachineError(f"{word} cannot be written: its folder is not there, or closed. Name another file.")
-    return word
+    return path
+
+
+def write(path: Path, content: bytes) -> None:
+    """Raises MachineError, with an older file left as it was."""
+    try:
+        if path.exists() and not path.is_file():  # a pipe, a device: it is written to, not replaced
+            path.write_bytes(content)
+        else:
+            atomic.write(path, content)
+    except OSError as error:
+        raise errors.MachineError(
+            f"{errors.shown(path)} cannot be written ({error.strerror}). Free space or name another file."
+        ) from None
+
+
+def add_json(parser: argparse.ArgumentParser, what: str) -> None:
+    """The flag --json [FILE]: None where it is not given, - for standard output, or what `write_json` writes to."""
+    help_text = f"write {what} to FILE, or to standard output, alone (also by -)"
+    parser.add_argument("--json", metavar="FILE", nargs="?", const="-", type=_json_output, help=help_text)
 
 
 def write_json(word: str, content: Any) -> None:
-    """To what `output` has accepted."""
-    text, path = json.dumps(content, indent=2) + "\n", Path(word).expanduser().resolve()
+    text = json.dumps(content, indent=2) + "\n"
     if word == "-":
         sys.stdout.write(text)
-    elif path.exists() and not path.is_file():  # a pipe, a device: it is written to, not replaced
-        path.write_text(text, encoding="utf-8")
     else:
-        atomic.write(path, text.encode())
+        write(output(word), text.encode())
+
+
+def _json_output(word: str) -> str:
+    """Raises SettingsError for a file that holds anything but earlier results: `--json a.png` names a picture."""
+    if word != "-" and (path := output(word)).is_file() and path.stat().st_size:
+        try:
+            found = json.loads(path.read_bytes())
+        except (OSError, ValueError, RecursionError):
+            found = None
+        if not (isinstance(found, list) or (isinstance(found, dict) and "as_recorded" in found)):
+            raise errors.SettingsError(
+                f"--json {word} would replace a file that holds no results. Name another, or - for standard output."
+            )
+    return word
 
 
 def run(program: Callable[[], int]) -> NoReturn:
     """End the process as the program ends."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed: `>&-`
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
+        getattr(sys, name).reconfigure(errors="backslashreplace")  # a file's name may not fit the terminal's alphabet
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     status = status_of(program)
