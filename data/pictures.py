@@ -23,6 +23,7 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # Pillow's PPM r
 LARGEST_FILE = 64 << 20  # bytes
 LARGEST_PICTURE = 1 << 26  # pixels, as the file declares them before anything is decoded
 WORKING_SIZE = 128  # larger pictures are reduced to this first, still several times finer than what a network sees
+FINE_ENOUGH = 56  # of it what is shown has to fill, twice what a network sees, or it is looked at more closely
 POLARITIES = ("auto", "light-on-dark", "dark-on-light")
 
 ROUNDING = 0.5  # grey levels
@@ -48,13 +49,14 @@ def read(file: str, data: str, polarity: str = "auto") -> Picture:
     only resized, and only negated where `polarity` says that it is dark on light. Raises DataError.
     """
     name = printable(file)
-    content = _content(file, name)
-    grey, alpha, one_of_several = _decode(content, name)
-    grey = _without_transparency(grey, alpha, data, polarity, name)
-    if data == "mnist":
-        pixels = _digit(grey, polarity, name)
-    elif data == "fashion_mnist":
-        pixels = _garment(grey, polarity, name)
+    image, one_of_several = _decode(_content(file, name), name)
+    grey = _visible(image, data, polarity, name)
+    if data in FORMS:
+        find, bring_into_form = FORMS[data]
+        thing, shown = find(grey, polarity, name)
+        while image := _close_up(image, shown):
+            thing, shown = find(_visible(image, data, polarity, name), polarity, name)
+        pixels = bring_into_form(thing, shown)
     else:
         pixels = _resize(255 - grey if polarity == "dark-on-light" else grey, IMAGE_SIZE, IMAGE_SIZE)
     return Picture(pixels.round().clip(0, 255).astype(np.uint8), one_of_several)
@@ -90,8 +92,8 @@ def _content(file: str, name: str) -> bytes:
     return content
 
 
-def _decode(content: bytes, name: str) -> tuple[np.ndarray, np.ndarray | None, bool]:
-    """Grey levels in 0..255, opacity in 0..1 (None: opaque), both float32 (H, W), and whether there are more frames."""
+def _decode(content: bytes, name: str) -> tuple[Image.Image, bool]:
+    """In mode L, RGBA or F (0 to 255), and whether there are more frames."""
     too_large = f"{name} has more than {LARGEST_PICTURE:,} pixels. Make a smaller one of it."
     try:
         with (
@@ -101,10 +103,10 @@ def _decode(content: bytes, name: str) -> tuple[np.ndarray, np.ndarray | None, b
         ):
             if image.width * image.height > LARGEST_PICTURE:
                 raise DataError(too_large)
-            image.draft(None, (WORKING_SIZE, WORKING_SIZE))  # a JPEG is not decoded finer than needed
+            image.draft(None, (8 * WORKING_SIZE, 8 * WORKING_SIZE))  # a huge JPEG is not decoded finer than needed
             one_of_several = getattr(image, "is_animated", False)
             ImageOps.exif_transpose(image, in_place=True)
-            grey, alpha = _grey(image)
+            plain = _plain(image)
     except DataError:
         raise
     except Image.DecompressionBombError:
@@ -114,9 +116,9 @@ def _decode(content: bytes, name: str) -> tuple[np.ndarray, np.ndarray | None, b
         raise DataError(f"{name} is not an image, or of none of these kinds: {kinds}. Convert it to PNG.") from None
     except Exception as error:  # of a damaged file Pillow's readers raise nearly anything
         raise DataError(f"{name} is damaged ({printable(str(error))}). Make or fetch it again.") from None
-    if not np.isfinite(grey).all():
+    if plain.mode == "F" and not np.isfinite(np.asarray(plain)).all():
         raise DataError(f"{name} holds values that are not finite. Convert it to PNG.")
-    return grey, alpha, one_of_several
+    return plain, one_of_several
 
 
 @contextlib.contextmanager
@@ -138,22 +140,35 @@ def _silence() -> Iterator[None]:
         os.close(nowhere)
 
 
-def _grey(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
-    """At WORKING_SIZE or smaller."""
+def _plain(image: Image.Image) -> Image.Image:
     if image.mode[0] in "IF":  # 16 and 32 bits: their white may lie anywhere
         deep = np.asarray(image, np.float32)
-        deep = (deep - deep.min()) * (255 / (np.ptp(deep) or 1))
-        return _reduced(Image.fromarray(deep)), None
-    if image.has_transparency_data:
-        red_green_blue_alpha = _reduced(image.convert("RGBA"))
-        alpha = red_green_blue_alpha[..., 3] / 255
-        return np.asarray(Image.fromarray(red_green_blue_alpha.astype(np.uint8)).convert("L"), np.float32), alpha
-    return _reduced(image.convert("L")), None
+        return Image.fromarray((deep - deep.min()) * (255 / (np.ptp(deep) or 1)))
+    return image.convert("RGBA" if image.has_transparency_data else "L")
 
 
-def _reduced(image: Image.Image) -> np.ndarray:
-    image.thumbnail((WORKING_SIZE, WORKING_SIZE), Image.Resampling.BOX, reducing_gap=None)
-    return np.asarray(image, np.float32)
+def _visible(image: Image.Image, data: str, polarity: str, name: str) -> np.ndarray:
+    """Grey levels in 0..255, float32 (H, W), of WORKING_SIZE or smaller, and nothing transparent."""
+    if max(image.size) > WORKING_SIZE:
+        image = image.copy()
+        image.thumbnail((WORKING_SIZE, WORKING_SIZE), Image.Resampling.BOX, reducing_gap=None)
+    grey = np.asarray(image.convert("L") if image.mode == "RGBA" else image, np.float32)
+    alpha = np.asarray(image, np.float32)[..., 3] / 255 if image.mode == "RGBA" else None
+    return _without_transparency(grey, alpha, data, polarity, name)
+
+
+def _close_up(image: Image.Image, shown: np.ndarray) -> Image.Image | None:
+    """The part round what was found of it, where that was too small to be seen well; None where nothing is gained."""
+    box, scale = _box(shown), max(image.size) / max(shown.shape)
+    longest = max(shown[box].shape)
+    if longest >= FINE_ENOUGH or scale <= 1:
+        return None
+    rows, columns = ((scale * (each.start - longest / 2 - 1), scale * (each.stop + longest / 2 + 1)) for each in box)
+    corners = (columns[0], rows[0], columns[1], rows[1])
+    left, top, right, bottom = (
+        min(max(round(corner), 0), edge) for corner, edge in zip(corners, 2 * image.size, strict=True)
+    )
+    return image.crop((left, top, right, bottom)) if max(right - left, bottom - top) < 0.9 * max(image.size) else None
 
 
 def _without_transparency(
@@ -175,34 +190,49 @@ def _without_transparency(
     return grey * alpha + background * (1 - alpha)
 
 
-def _digit(grey: np.ndarray, polarity: str, name: str) -> np.ndarray:
-    """Fitted into 20 x 20, then laid into 28 x 28 by its centre of mass."""
+def _find_digit(grey: np.ndarray, polarity: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Ink, light on dark, and where it forms strokes."""
     paper, noise = _background(grey)
     ink = _light_on_dark(grey - paper, polarity)
     ink = np.where(ink > noise, ink, 0)
     _check_that_something_is_there(ink, noise, name)
+    return ink, _without_specks(ink > _otsu(ink) / 2, ink)
+
+
+def _bring_digit_into_form(ink: np.ndarray, strokes: np.ndarray) -> np.ndarray:
+    """Fitted into 20 x 20, then laid into 28 x 28 by its centre of mass."""
     if ink.shape == (IMAGE_SIZE, IMAGE_SIZE) and _is_in_form(ink):
         return ink  # as the data are: to cut it out once more would only blur it
-    strokes = _without_specks(ink > _otsu(ink) / 2, ink)
     ink = _fit(np.where(strokes, ink, 0)[_box(strokes)], DIGIT_BOX)
     ink = ink * (255 / np.percentile(ink[ink > ink.max() / 2], 50))  # half of a digit's inside is white
     return _place(ink.clip(0, 255), *(DIGIT_CENTRE - round(index) for index in _centre_of_mass(ink)))
 
 
-def _garment(grey: np.ndarray, polarity: str, name: str) -> np.ndarray:
-    """Trimmed, its longest edge made 28, laid into the middle, grey and light on dark."""
+def _find_garment(grey: np.ndarray, polarity: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Cloth, light on dark, and where it is."""
     border = np.concatenate([grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]])
     trim, background = EVEN, np.median(border)
     if np.median(np.abs(border - background)) > trim:  # not of one tone, as studios make it: unevenly lit
         background, noise = _background(grey, only_border=True)
         trim = max(trim, noise)
-    garment = _light_on_dark(grey - background, polarity)
-    _check_that_something_is_there(garment, trim, name)
-    if garment.shape == (IMAGE_SIZE, IMAGE_SIZE) and max(garment[_box(garment > 0)].shape) == IMAGE_SIZE:
-        return garment  # as the data are
-    garment = _fit(garment[_box(garment > trim)], IMAGE_SIZE)
-    garment *= 255 / garment.max()  # each of the data's images reaches white
-    return _place(garment, *((IMAGE_SIZE - size + 1) // 2 for size in garment.shape))  # as most of the data are
+    cloth = _light_on_dark(grey - background, polarity)
+    _check_that_something_is_there(cloth, trim, name)
+    return cloth, cloth > trim
+
+
+def _bring_garment_into_form(cloth: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """Trimmed, its longest edge made 28, laid into the middle."""
+    if cloth.shape == (IMAGE_SIZE, IMAGE_SIZE) and max(cloth[_box(cloth > 0)].shape) == IMAGE_SIZE:
+        return cloth  # as the data are
+    cloth = _fit(cloth[_box(shown)], IMAGE_SIZE)
+    cloth *= 255 / cloth.max()  # each of the data's images reaches white
+    return _place(cloth, *((IMAGE_SIZE - size + 1) // 2 for size in cloth.shape))  # as most of the data are
+
+
+FORMS = {
+    "mnist": (_find_digit, _bring_digit_into_form),
+    "fashion_mnist": (_find_garment, _bring_garment_into_form),
+}
 
 
 def _check_that_something_is_there(ink: np.ndarray, noise: float, name: str) -> None:

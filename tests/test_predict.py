@@ -437,6 +437,22 @@ def test_uneven_paper_and_dust_are_taken_away(tmp_path: Path) -> None:
     assert differ(pixels(image, tmp_path, kind="JPEG", quality=70), expected) < 6
 
 
+@pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
+@pytest.mark.parametrize("place", [(0, 0), (1300, 900), (2888, 1888)])
+@pytest.mark.parametrize(("mode", "ink", "paper"), [("L", 0, 255), ("RGBA", (0, 0, 90, 255), (0, 0, 0, 0))])
+def test_what_is_small_on_a_large_page_is_looked_at_closely(
+    tmp_path: Path, dataset: str, place: tuple[int, int], mode: str, ink: Any, paper: Any
+) -> None:
+    alone = seven(112, ink, paper, mode)
+    page = Image.new(mode, (3000, 2000), paper)
+    page.paste(alone, place)
+    expected = pixels(alone, tmp_path, dataset)
+    one_column = 10  # of difference: the middle of a picture is where it rounds to
+    assert differ(pixels(page, tmp_path, dataset), expected) < one_column
+    if mode == "L":
+        assert differ(pixels(page, tmp_path, dataset, "JPEG", quality=90), expected) < one_column
+
+
 def test_a_digit_may_touch_the_border(tmp_path: Path) -> None:
     expected = pixels(seven(), tmp_path)
     for image in (seven(), Image.eval(seven(), lambda level: 255 - level)):
