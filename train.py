@@ -26,12 +26,12 @@ outcomes: list[sweep.Outcome] = []  # of the jobs: Hydra does not hand back what
 
 def main() -> int:
     outcomes.clear()
-    processes.settle_in()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     previous = signal.signal(signal.SIGTERM, terminate)
     started: sweep.Sweep | None = None
     error: BaseException | None = None
     try:
+        processes.settle_in()
         sys.argv[1:], started = command_line.complete(sys.argv[1:], ROOT / "runs")
         if started:  # a launcher may run its jobs in other processes, from any folder
             os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))

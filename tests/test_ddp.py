@@ -137,6 +137,65 @@ def test_what_torchrun_started_is_what_is_configured(
     assert (refused.status, says in refused.errors, refused.folder.exists()) == (2, True, False), refused.errors
 
 
+def test_what_is_no_place_is_refused(run_train: RunTrain, environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment(2, 2)
+    monkeypatch.setenv("RANK", "first")
+    refused = run_train()
+    assert (refused.status, refused.errors.count("\n")) == (2, 1)
+    assert "'RANK': 'first'" in refused.errors
+
+
+def test_a_task_of_a_scheduler_may_be_a_run_of_its_own(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    monkeypatch.setenv("SLURM_JOB_NAME", "sweep")
+    run = run_train("model=softmax_regression", "epochs=1")
+    assert (run.status, run.metrics["processes"]) == (0, 1), run.errors
+
+
+CHILD = """
+import os, signal, sys, time
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from training import processes
+processes.settle_in()
+if processes.place().rank == 0:
+    processes.tell_starter(Path("runs/mine"))
+    {first}
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], int]:
+    """Two processes, the first of which does as it is told; the second waits for a minute."""
+
+    def started(first: str) -> int:
+        monkeypatch.setattr(processes, "PROGRAM", tmp_path / "child.py")
+        processes.PROGRAM.write_text(CHILD.format(root=str(ROOT), first=first))
+        return processes.start([], 2)
+
+    return started
+
+
+def test_the_starter_says_what_to_go_on_with_when_the_first_process_cannot(start: Callable[[str], int]) -> None:
+    with pytest.raises(errors.ProcessLost, match="process 0 of 2 was ended by SIGKILL") as lost:
+        start("os.kill(os.getpid(), signal.SIGKILL)")
+    assert lost.value.folder == Path("runs/mine")
+
+
+def test_a_signal_before_the_processes_reaches_them(start: Callable[[str], int], monkeypatch) -> None:
+    popen = subprocess.Popen
+
+    def signalled(*arguments: Any, **options: Any) -> subprocess.Popen:
+        os.kill(os.getpid(), signal.SIGTERM)
+        monkeypatch.setattr(subprocess, "Popen", popen)
+        return popen(*arguments, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", signalled)
+    with pytest.raises(errors.Interrupted, match="stopped by SIGTERM"):
+        start("pass")
+
+
 def test_torchrun_starts_no_sweep(environment: Callable[[int, int], None], tmp_path: Path) -> None:
     environment(2, 2)
     with pytest.raises(errors.SettingsError, match="torchrun starts one run"):

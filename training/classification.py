@@ -45,7 +45,7 @@ class Classification(lightning.LightningModule):
         ema: float | None = None,
     ) -> None:
         super().__init__()
-        self.network = network.to(memory_format=torch.channels_last)  # up to 1.35 times faster on a CPU, slower nowhere
+        self.network = network.to(memory_format=torch.channels_last)  # 1.04 to 1.35 times as fast on AVX2 cores
         self.train_forward = self.network.forward  # what training calls, and Compilation compiles
         self.optimizer, self.scheduler = optimizer, scheduler
         self.label_smoothing, self.l1, self.ema = label_smoothing, l1, ema

@@ -71,7 +71,7 @@ def report(error: BaseException) -> tuple[int, str]:
     message = " ".join(message.split())
     if not rank:
         sys.stderr.write(f"refzoo: {message}\n")
-    elif not isinstance(error, Interrupted | RunFailed | ProcessLost):  # which all have
+    elif not isinstance(error, Interrupted | RunFailed | ProcessLost | SettingsError):  # which all have
         sys.stderr.write(f"refzoo: process {rank}: {message}\n")
     return status, message
 

@@ -19,10 +19,11 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from . import errors
-from .errors import STATUS, Interrupted, MachineError, ProcessLost, RunFailed
+from .errors import STATUS, Interrupted, MachineError, ProcessLost, RunFailed, SettingsError
 
 PROGRAM = Path(__file__).resolve().parents[1] / "train.py"
-MEETING_POINT = "REFZOO_MEETING_POINT"  # a file by which the processes of `start` find each other
+MEETING_POINT = "REFZOO_MEETING_POINT"  # a folder by which the processes of `start` find each other
+RUN = "run"  # in it: a file that names the run's folder
 GRACE = 30  # seconds that the others have to save and say what is wrong when one has ended before its time
 
 
@@ -36,9 +37,14 @@ class Place(NamedTuple):
 
 
 def place() -> Place | None:
-    """None where this process was started as the only one."""
+    """None where this process was started as the only one. Raises SettingsError for what torchrun would not say."""
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-    return Place(*(int(os.environ[name]) for name in names)) if all(name in os.environ for name in names) else None
+    said = {name: os.environ[name] for name in names if name in os.environ}
+    if len(said) < len(names):
+        return None
+    if not all(value.isdecimal() for value in said.values()):
+        raise SettingsError(f"the environment says {said}, expected numbers. Unset them, or let torchrun set them.")
+    return Place(*map(int, said.values()))
 
 
 def start(arguments: list[str], count: int) -> int:
@@ -61,15 +67,18 @@ def start(arguments: list[str], count: int) -> int:
         stack.enter_context(_handling(pass_on))
         for rank in range(count):
             place = {"RANK": rank, "WORLD_SIZE": count, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": count}
-            processes.append(
-                subprocess.Popen(
-                    [sys.executable, str(PROGRAM), *arguments],
-                    env={**os.environ, **{key: str(value) for key, value in place.items()}, MEETING_POINT: folder},
-                    stdin=subprocess.PIPE,  # its end is the end of this process, whatever that was
-                    stderr=remarks[rank] if rank else None,
-                    process_group=0,
-                )
+            process = subprocess.Popen(
+                [sys.executable, str(PROGRAM), *arguments],
+                env={**os.environ, **{key: str(value) for key, value in place.items()}, MEETING_POINT: folder},
+                stdin=subprocess.PIPE,  # its end is the end of this process, whatever that was
+                stderr=remarks[rank] if rank else None,
+                process_group=0,
             )
+            assert process.stdin
+            stack.enter_context(process.stdin)
+            processes.append(process)
+            if received:  # before there was this one
+                process.send_signal(received[0])
         ended = _wait(processes)
         first = processes[0].returncode
         if first == 0:
@@ -86,7 +95,8 @@ def start(arguments: list[str], count: int) -> int:
         if first < 0:
             code = ended.get(cause, first)
             how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-            raise ProcessLost(f"process {cause} of {count} {how}")
+            run = Path(folder, RUN)
+            raise ProcessLost(f"process {cause} of {count} {how}", Path(run.read_text()) if run.exists() else None)
         return max(ended.get(cause, first), 0) or first
 
 
@@ -129,6 +139,12 @@ def settle_in() -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
     if here and MEETING_POINT in os.environ:
         threading.Thread(target=_stop_when_left_alone, daemon=True).start()
+
+
+def tell_starter(folder: Path) -> None:
+    """Which folder the run has, for the case that no process of it can say so any more."""
+    if MEETING_POINT in os.environ:
+        Path(os.environ[MEETING_POINT], RUN).write_text(str(folder), encoding="utf-8")
 
 
 def _stop_when_left_alone() -> None:

@@ -140,6 +140,8 @@ def run_to_its_end(command: list[str]) -> int:
     previous = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         process = subprocess.Popen(command, cwd=ROOT, process_group=0)  # or Ctrl-C would reach it twice
+        if asked:  # before there was a process
+            process.send_signal(asked[0])
         status = process.wait()
     finally:
         for number, handler in previous.items():

@@ -14,6 +14,7 @@ import lightning
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -149,6 +150,7 @@ def open_folder(config: DictConfig, runs: Path, network: nn.Module, peers: Peers
         size = checkpoints.BYTES_PER_PARAMETER * (checkpoints.KEPT + 2) * count_parameters(network)
         folder = RunFolder.claim(config.run_dir, runs, f"{now()}_{job_name(config)}", size)
     peers.from_first(folder.path)
+    processes.tell_starter(folder.path)
     return folder
 
 
@@ -192,7 +194,7 @@ def make_trainer(
             *([terminal.ProgressBar()] if on_terminal else []),
         ],
         profiler=NoProfiler(),
-        plugins=[checkpoints.CheckpointFiles(), *([TorchElasticEnvironment()] if several else [])],
+        plugins=[checkpoints.CheckpointFiles(), TorchElasticEnvironment() if several else LightningEnvironment()],
         default_root_dir=folder.path,
         enable_progress_bar=on_terminal,
         enable_model_summary=False,
