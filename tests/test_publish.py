@@ -126,6 +126,7 @@ def test_a_recipe_is_trained_where_it_is_missing(
         return statuses.get(seed, 0)
 
     monkeypatch.setattr(publish, "run_to_its_end", train)
+    monkeypatch.setitem(publish.TARGETS, "softmax_regression", {"mnist": (10.0, 20.0)})
     monkeypatch.setattr(publish, "recipes", lambda: ["fast-mnist", name])  # what is there for its speed is left out
 
     def publish_missing() -> int:
@@ -147,6 +148,11 @@ def test_a_recipe_is_trained_where_it_is_missing(
     assert publish_missing() == 0
     assert calls == [[f"resume={folder}/seed1"], [f"recipe={name}", "seed=2", f"run_dir={folder}/seed2"]]
     text = publish.README.read_text()
+    assert "is under its floor" not in text
+    monkeypatch.setitem(publish.TARGETS, "softmax_regression", {"mnist": (99.9, 99.95)})
+    assert f"|\n\n`{name}` is under its floor: nobody has said why.\n" in publish.with_table(text)
+    monkeypatch.setitem(publish.WHY_UNDER_THE_FLOOR, name, "it is linear")
+    assert f"|\n\n`{name}` is under its floor: it is linear.\n" in publish.with_table(text)
     assert text.startswith(f"before\n{publish.BEGIN}| weights |")
     assert text.endswith(f"|\n{publish.END}\nafter\n")
     assert f"| `{name}` | {100 * models.card(name)['metrics']['test']['accuracy']:.2f} |" in text
@@ -214,6 +220,7 @@ def test_a_recipe_claims_what_its_card_says(name: str) -> None:
 def test_the_table_in_the_readme_is_that_of_the_cards() -> None:
     text = publish.README.read_text(encoding="utf-8")
     assert publish.with_table(text) == text
+    assert "nobody has said why" not in text
     assert sum((cards.PUBLISHED / f"{name}.safetensors").stat().st_size for name in PUBLISHED) <= publish.LARGEST_IN_ALL
 
 
