@@ -135,9 +135,9 @@ def measure(args: argparse.Namespace) -> Iterator[dict]:
         yield {"model": name, "batches": steps, "images_per_second": rates}
 
 
-def rows(results: list[dict]) -> list[list[str]]:
+def rows(results: list[dict], batch_size: int) -> list[list[str]]:
     """Medians with their spread; a ratio is the median over the turns, each compared within its own turn."""
-    table = [["network", "way", "images/s: median (least to most)", "/ bare loop", "/ DataLoader"]]
+    table = [["network", "way", "images/s: median (least to most)", "ms a step", "/ bare loop", "/ DataLoader"]]
     for result in results:
         rates = result["images_per_second"]
         for way, measured in rates.items():
@@ -147,26 +147,27 @@ def rows(results: list[dict]) -> list[list[str]]:
                 for other in others
             ] + [""] * (2 - len(others))
             spread = f"{statistics.median(measured):,.0f} ({min(measured):,.0f} to {max(measured):,.0f})"
-            table.append([result["model"], way, spread, *ratios])
+            step = f"{1e3 * batch_size / statistics.median(measured):.4g}"
+            table.append([result["model"], way, spread, step, *ratios])
     return table
 
 
-def show(results: list[dict], console: Console) -> None:
-    head, *body = rows(results)
+def show(results: list[dict], batch_size: int, console: Console) -> None:
+    head, *body = rows(results, batch_size)
     table = Table(*head)
     for row in body:
         table.add_row(*row)
     console.print(table)
 
 
-def markdown(results: list[dict], description: str) -> str:
-    head, *body = rows(results)
+def markdown(results: list[dict], batch_size: int, description: str) -> str:
+    head, *body = rows(results, batch_size)
     lines = [head, ["---"] * len(head), *body]
     return f"{description}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def save(file: Path, results: list[dict], description: str) -> None:
-    file.with_suffix(".md").write_text(markdown(results, description))
+def save(file: Path, results: list[dict], batch_size: int, description: str) -> None:
+    file.with_suffix(".md").write_text(markdown(results, batch_size, description))
     file.with_suffix(".json").write_text(json.dumps({"machine": description, "results": results}, indent=1) + "\n")
 
 
@@ -194,10 +195,10 @@ def main() -> None:
         results = []
         for result in measure(args):
             results.append(result)
-            show([result], Console(stderr=True))
+            show([result], args.batch_size, Console(stderr=True))
             if args.save:
-                save(RESULTS / args.save, results, description)
-    show(results, Console())
+                save(RESULTS / args.save, results, args.batch_size, description)
+    show(results, args.batch_size, Console())
     print(description)
 
 
