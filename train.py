@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from training import command_line, errors, processes, resuming, settings, sweep
+from training import command_line, errors, flags, processes, resuming, settings, sweep
 
 ROOT = Path(__file__).resolve().parent
 outcomes: list[sweep.Outcome] = []  # of the jobs: Hydra does not hand back what they return
@@ -26,6 +26,7 @@ outcomes: list[sweep.Outcome] = []  # of the jobs: Hydra does not hand back what
 
 def main() -> int:
     outcomes.clear()
+    flags.prepare_streams()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     previous = signal.signal(signal.SIGTERM, terminate)
     started: sweep.Sweep | None = None

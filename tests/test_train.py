@@ -1,7 +1,9 @@
 """train.py leaves a run folder worth reading, the same one each time, and answers for what goes wrong."""
 
 import csv
+import errno
 import hashlib
+import io
 import os
 import signal
 import subprocess
@@ -211,3 +213,24 @@ def test_a_signal_ends_the_run_between_two_batches(tmp_path: Path, number: int, 
     assert errors.startswith(f"refzoo: stopped by {signal.Signals(number).name} ")
     assert len(errors.splitlines()) == 1
     assert Run(status, "", errors, tmp_path / "run").metrics["status"] == "interrupted"
+
+
+class Gone(io.StringIO):
+    """A terminal that was closed, or a pipe that nobody reads any more."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    def reconfigure(self, **_: str) -> None:
+        pass
+
+
+@pytest.mark.parametrize("stdout", [None, Gone()], ids=["closed", "gone"])
+def test_a_run_does_not_end_because_nobody_listens(
+    run_train: RunTrain, monkeypatch: pytest.MonkeyPatch, stdout: io.StringIO | None
+) -> None:
+    monkeypatch.setattr(sys, "stdout", stdout)
+    run = run_train("model=softmax_regression", "epochs=1")
+    sys.stdout.close()
+    assert (run.status, run.errors) == (0, "")
+    assert "test accuracy" in (run.folder / "train.log").read_text()

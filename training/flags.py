@@ -1,4 +1,4 @@
-"""The command line of the programs that take plain flags. Nothing here imports torch."""
+"""The command line of the programs that take plain flags, and their streams. Nothing here imports torch."""
 
 import argparse
 import json
@@ -92,12 +92,17 @@ def _json_output(word: str) -> str:
     return word
 
 
-def run(program: Callable[[], int]) -> NoReturn:
-    """End the process as the program ends."""
+def prepare_streams() -> None:
+    """Nothing is lost because nobody listens, or because a file's name does not fit the terminal's alphabet."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # it was closed: `>&-`
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
-        getattr(sys, name).reconfigure(errors="backslashreplace")  # a file's name may not fit the terminal's alphabet
+        getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
+def run(program: Callable[[], int]) -> NoReturn:
+    """End the process as the program ends."""
+    prepare_streams()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     status = status_of(program)

@@ -33,6 +33,7 @@ def lines_to(file: Path, silent: bool = False) -> Iterator[None]:
     for library in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(library).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning.*")
+    logging.raiseExceptions = False  # a terminal that is gone, or a pipe that nobody reads, ends no training
     if silent:
         yield
         return
