@@ -70,6 +70,13 @@ def on_a_sheet(image: np.ndarray) -> Image.Image:
     return sheet
 
 
+def on_a_page(image: np.ndarray) -> Image.Image:
+    """Dark on white, 84 x 84 somewhere on A4 at 150 dots an inch."""
+    page = Image.new("L", (1240, 1754), 255)
+    page.paste(negative(enlarged(image, 3)), (700, 400))
+    return page
+
+
 def photographed(image: np.ndarray) -> Image.Image:
     """Dark on grey paper, 280 x 280 somewhere on 430 x 380, unevenly lit, with noise."""
     ink = np.pad(enlarged(image, 10), ((40, 60), (20, 130))) / 255
@@ -92,6 +99,7 @@ KINDS: dict[str, Callable[[np.ndarray], Image.Image]] = {
     "4 x, PNG": lambda image: Image.fromarray(enlarged(image, 4)),
     "4 x, dark on white, JPEG": lambda image: negative(enlarged(image, 4)),
     "4 x, aside on a white sheet, JPEG": on_a_sheet,
+    "3 x, on a white page of 1,240 x 1,754, JPEG": on_a_page,
     "10 x, aside on grey paper, uneven light, noise, JPEG": photographed,
     "4 x, black on transparent, PNG": lambda image: cut_out(image, 0),
     "4 x, white on transparent, PNG": lambda image: cut_out(image, 255),

@@ -212,9 +212,13 @@ def test_a_card_is_complete(name: str) -> None:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_recipe_claims_what_its_card_says(name: str) -> None:
-    recipe, metrics = (publish.RECIPES / f"{name}.yaml").read_text(), models.card(name)["metrics"]
+    text, card = (publish.RECIPES / f"{name}.yaml").read_text(), models.card(name)
+    recipe, metrics, over = " ".join(text.replace("\n#", "").split()), card["metrics"], card["accuracy_over_seeds"]
     assert f"test accuracy {100 * metrics['test']['accuracy']:.2f} %" in recipe
     assert f"validation {100 * metrics['val']['accuracy']:.2f} %" in recipe
+    if len(over["seeds"]) > 1:
+        spread = f"{100 * over['test']['mean']:.2f} ± {100 * over['test']['sd']:.2f}"
+        assert f"(seed {card['seed']}; {spread} over seeds {', '.join(map(str, over['seeds']))})" in recipe
 
 
 def test_the_table_in_the_readme_is_that_of_the_cards() -> None:
