@@ -28,7 +28,7 @@ def commands() -> list[list[str]]:
         ["train.py", "--help"],
         ["train.py", "epohcs=3"],
         ["evaluate.py", "--list"],
-        *(["evaluate.py", "--weights", name] for name in published),
+        *(["evaluate.py", "--weights", name, "--quick"] for name in published),
         ["predict.py", "--weights", "lenet-mnist", PICTURE],
     ]
 
