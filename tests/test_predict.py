@@ -145,7 +145,13 @@ def test_json_replaces_no_picture(run: Callable[..., Answer]) -> None:
     band(4).save("a.png")
     before = Path("a.png").read_bytes()
     Path("package.json").write_text('{"name": "mine"}')
-    for words in (("a.png", "--json", "a.png"), ("--json", "a.png", "b.png"), ("a.png", "--json", "package.json")):
+    Path("index.json").write_text('[{"file": "a", "sha256": "b"}]')
+    for words in (
+        ("a.png", "--json", "a.png"),
+        ("--json", "a.png", "b.png"),
+        ("a.png", "--json", "package.json"),
+        ("a.png", "--json", "index.json"),
+    ):
         refused = run(*words)
         assert (refused.status, refused.output, refused.errors.count("\n")) == (2, "", 1)
         assert (

@@ -221,9 +221,6 @@ class Gone(io.StringIO):
     def write(self, text: str) -> int:
         raise OSError(errno.EPIPE, os.strerror(errno.EPIPE))
 
-    def reconfigure(self, **_: str) -> None:
-        pass
-
 
 @pytest.mark.parametrize("stdout", [None, Gone()], ids=["closed", "gone"])
 def test_a_run_does_not_end_because_nobody_listens(

@@ -1,6 +1,7 @@
 """The command line of the programs that take plain flags, and their streams. Nothing here imports torch."""
 
 import argparse
+import io
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from models import did_you_mean
 from . import atomic, errors
 
 DEVICES = ("auto", "cpu", "cuda")
+RESULTS = {"as_recorded", "top", "error"}  # keys by which what evaluate.py and predict.py wrote is known
 
 
 class Flags(argparse.ArgumentParser):
@@ -85,7 +87,8 @@ def _json_output(word: str) -> str:
             found = json.loads(path.read_bytes())
         except (OSError, ValueError, RecursionError):
             found = None
-        if not (isinstance(found, list) or (isinstance(found, dict) and "as_recorded" in found)):
+        results = found if isinstance(found, list) else [found]
+        if not all(isinstance(each, dict) and RESULTS & each.keys() for each in results):
             raise errors.SettingsError(
                 f"--json {word} would replace a file that holds no results. Name another, or - for standard output."
             )
@@ -97,7 +100,8 @@ def prepare_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # it was closed: `>&-`
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
-        getattr(sys, name).reconfigure(errors="backslashreplace")
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):  # no program's own, that calls us
+            stream.reconfigure(errors="backslashreplace")
 
 
 def run(program: Callable[[], int]) -> NoReturn:
