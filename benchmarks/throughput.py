@@ -2,8 +2,9 @@
 
 Ways: a bare loop over one fixed batch that is already on the device (what the arithmetic costs); ours, through train.py
 itself; the bare loop fed by torchvision's data sets, its transforms and a DataLoader (what a user would write instead).
-All of them compute the same: channels last, fused AdamW, on CUDA what `precision=auto` says. With --compile the bare
-loop and train.py take turns compiled, too; what the compiler takes is not in the figures.
+All of them compute the same: channels last, fused AdamW, on CUDA what `precision=auto` says; and all keep the memory of
+freed tensors, as train.py does. With --compile the bare loop and train.py take turns compiled, too; what the compiler
+takes is not in the figures.
 
     uv run python -m benchmarks.throughput --models lenet mlp --repetitions 5
 """

@@ -1,5 +1,9 @@
 """What a machine is asked to do, and what it can."""
 
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -36,3 +40,19 @@ def test_a_cpu_needs_the_instructions_for_bfloat16(instructions: str, monkeypatc
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {instructions: False, "avx2": True})
     with pytest.raises(MachineError, match=r"no instructions for precision=bf16-mixed.* Take 32-true"):
         choose_precision("bf16-mixed", "cpu", network)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="there is nothing to be told")
+def test_memory_of_large_tensors_is_kept_for_the_next() -> None:
+    """Pages that the system had to provide, by its own count."""
+    words = """
+import resource, torch
+from training.machine import choose_accelerator
+choose_accelerator("cpu")
+for _ in range(30):  # the first ones do not always fit where those before them were
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(10_000_000)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    pages = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True).stdout
+    assert int(pages) < 500  # of 9,766 that hold the tensor
