@@ -1,7 +1,8 @@
 """Images per second of training, side by side in one run.
 
-Ways: a bare loop over one fixed batch that is already on the device (what the arithmetic costs); ours, through train.py
-itself; the bare loop fed by torchvision's data sets, its transforms and a DataLoader (what a user would write instead).
+Ways: a bare loop over one fixed batch that is already on the device (what the arithmetic costs); Lightning's barest
+loop over the same (the least that a Lightning loop can cost); ours, through train.py itself; the bare loop fed by
+torchvision's data sets, its transforms and a DataLoader (what a user would write instead).
 All of them compute the same: channels last, fused AdamW, on CUDA what `precision=auto` says; and all keep the memory of
 freed tensors, as train.py does. With --compile the bare loop and train.py take turns compiled, too; what the compiler
 takes is not in the figures.
@@ -11,14 +12,18 @@ takes is not in the figures.
 
 import argparse
 import csv
+import itertools
 import json
+import logging
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
+import lightning
 import torch
 import torchvision
 from rich.console import Console
@@ -74,6 +79,32 @@ def bare(compiled: bool) -> Way:
     return measure
 
 
+class Bare(lightning.LightningModule):
+    """The bare loop's step."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        if batch_idx == WARM_UP:
+            self.began = now()
+        images, labels = batch
+        return functional.cross_entropy(self.network(images), labels)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(parameter_groups(self.network), lr=1e-3, weight_decay=0.01, fused=True)
+
+
+def lightning_alone(name: str, steps: int, args: argparse.Namespace) -> float:
+    network = models.create(name, image_size=args.image_size)
+    precision: Any = choose_precision("auto", DEVICE, network)
+    trainer = lightning.Trainer(barebones=True, accelerator=DEVICE, devices=1, precision=precision, max_epochs=1)
+    module, batch = Bare(network), fixed_batch(args.batch_size, args.image_size)
+    trainer.fit(module, itertools.repeat(batch, WARM_UP + steps))
+    return steps * args.batch_size / (now() - module.began)
+
+
 def ours(compiled: bool) -> Way:
     def measure(name: str, steps: int, args: argparse.Namespace) -> float:
         """The second epoch of a run."""
@@ -109,6 +140,7 @@ def pipeline(workers: int) -> Way:
 
 WAYS = {
     "bare loop": bare(compiled=False),
+    "Lightning alone": lightning_alone,
     "train.py": ours(compiled=False),
     "DataLoader": pipeline(0),
     "DataLoader, 2 workers": pipeline(2),
@@ -192,6 +224,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as extracted:
         args.extracted = Path(extracted)
+        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         unpack(args.extracted)
         results = []
         for result in measure(args):
