@@ -7,9 +7,9 @@ geometry, larger ones the textbook one, which is another network: its cost grows
 """
 
 import argparse
-import json
 import statistics
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
@@ -17,9 +17,11 @@ import torch
 import models
 from models.description import describe
 from models.image_size import NATIVE, SMALLEST_TEXTBOOK
+from training import flags
 from training.machine import describe_machine
 
-from .throughput import RESULTS, WARM_UP, fixed_batch, plain_training
+from . import saved
+from .throughput import WARM_UP, fixed_batch, plain_training
 
 BATCH_SIZES = [2**power for power in range(5, 13)]
 IMAGE_SIZES = [NATIVE, 96, 128, 160, 192, 224]
@@ -39,7 +41,7 @@ def by_batch_size(name: str, args: argparse.Namespace) -> dict[int, list[float]]
         if found and size * statistics.median(found[size // 2]) > 1e3 * args.seconds:
             break
         steps = max(2, 1024 // size)  # a step of the small networks is short
-        found[size] = [cost(name, size, NATIVE, steps) for _ in range(args.repetitions)]
+        found[size] = [cost(name, size, NATIVE, steps) for _ in range(args.turns)]
         print(f"{name}, batches of {size}: {statistics.median(found[size]):.4g} ms an image", flush=True)
     return found
 
@@ -47,16 +49,22 @@ def by_batch_size(name: str, args: argparse.Namespace) -> dict[int, list[float]]
 def by_image_size(name: str, args: argparse.Namespace) -> dict[int, list[float]]:
     found: dict[int, list[float]] = {}
     for size in IMAGE_SIZES:
-        found[size] = [cost(name, args.batch_size, size) for _ in range(args.repetitions)]
+        found[size] = [cost(name, args.batch_size, size) for _ in range(args.turns)]
         print(f"{name}, {size} x {size}: {statistics.median(found[size]):.4g} ms an image", flush=True)
     return found
 
 
-def draw(batches: Costs, images: Costs, args: argparse.Namespace, file: Path) -> None:
+def costs(results: dict[str, Any], kind: str) -> Costs:
+    networks = results["networks"].items()
+    return {name: {int(size): turns for size, turns in one[kind].items()} for name, one in networks if kind in one}
+
+
+def draw(results: dict[str, Any], file: Path) -> None:
+    batches, images = costs(results, "by_batch_size"), costs(results, "by_image_size")
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5), sharey=True, layout="constrained")
     colours = {name: f"C{i % 10}" for i, name in enumerate(models.names())}
-    for axes, costs in ((left, batches), (right, images)):
-        for name, found in costs.items():
+    for axes, networks in ((left, batches), (right, images)):
+        for name, found in networks.items():
             medians = [statistics.median(each) for each in found.values()]
             ends = [[min(each) for each in found.values()], [max(each) for each in found.values()]]
             line = "-o" if axes is left else "o"
@@ -69,7 +77,9 @@ def draw(batches: Costs, images: Costs, args: argparse.Namespace, file: Path) ->
         along = [textbook[largest] * (size / largest) ** 2 for size in textbook]
         right.plot(list(textbook), along, ":", color=colours[name])
     left.set(xscale="log", yscale="log", xlabel="batch size", ylabel="milliseconds an image", title="28 x 28")
-    right.set(xscale="log", xlabel="image size", title=f"batches of {args.batch_size}; dotted: as the pixels grow")
+    right.set(
+        xscale="log", xlabel="image size", title=f"batches of {results['batch_size']}; dotted: as the pixels grow"
+    )
     for axes, sizes in ((left, BATCH_SIZES), (right, IMAGE_SIZES)):
         axes.set_xticks(sizes, [str(size) for size in sizes])
         axes.minorticks_off()
@@ -79,12 +89,14 @@ def draw(batches: Costs, images: Costs, args: argparse.Namespace, file: Path) ->
     plt.close(figure)
 
 
-def markdown(batches: Costs, images: Costs, args: argparse.Namespace, description: str) -> str:
-    lines = [description, "", f"![Milliseconds an image against batch size and image size]({args.save}.png)", ""]
-    for costs, sizes, what in ((batches, BATCH_SIZES, "batch size"), (images, IMAGE_SIZES, "image size")):
+def markdown(results: dict[str, Any], name: str) -> str:
+    batches, images = costs(results, "by_batch_size"), costs(results, "by_image_size")
+    lines = [f"{results['machine']}. Medians of {results['turns']} turns.", ""]
+    lines += [f"![Milliseconds an image against batch size and image size]({name}.png)", ""]
+    for networks, sizes, what in ((batches, BATCH_SIZES, "batch size"), (images, IMAGE_SIZES, "image size")):
         lines += [f"Milliseconds an image, by {what}:", "", f"| | {' | '.join(map(str, sizes))} |"]
         lines.append(f"| --- |{' ---: |' * len(sizes)}")
-        for name, found in costs.items():
+        for name, found in networks.items():
             cells = [f"{statistics.median(found[size]):.3g}" if size in found else "" for size in sizes]
             lines.append(f"| {name} | {' | '.join(cells)} |")
         lines.append("")
@@ -97,36 +109,37 @@ def markdown(batches: Costs, images: Costs, args: argparse.Namespace, descriptio
     return "\n".join([*lines, ""])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> int:
+    parser = flags.Flags(
+        prog="python -m benchmarks.growth", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--models", nargs="+", default=models.names(), choices=models.names())
     parser.add_argument("--batch-size", type=int, default=16, help="of the images that grow")
     parser.add_argument("--seconds", type=float, default=10, help="a step may take, by batch size")
-    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=3)
     parser.add_argument(
-        "--save", metavar="NAME", required=True, help="write benchmarks/results/NAME.png, .md and .json"
+        "--save",
+        metavar="NAME",
+        required=True,
+        help="write benchmarks/results/NAME.png, .md and .json, or add the networks they still lack",
     )
     args = parser.parse_args()
 
     torch.manual_seed(0)
-    description = f"{describe_machine()}. Medians of {args.repetitions} turns."
-    batches: Costs = {}
-    images: Costs = {}
+    settings = {key: vars(args)[key] for key in ("batch_size", "seconds", "turns")}
+    results = {"machine": describe_machine(), **settings, "networks": {}}
+    results = saved.go_on(args.save, results, "machine", *settings)
     for name in args.models:
-        batches[name] = by_batch_size(name, args)
+        if name in results["networks"]:
+            continue
+        network = {"by_batch_size": by_batch_size(name, args)}
         if name in TEXTBOOK:
-            images[name] = by_image_size(name, args)
-        save(batches, images, args, description)
-
-
-def save(batches: Costs, images: Costs, args: argparse.Namespace, description: str) -> None:
-    """What was measured up to now."""
-    file = RESULTS / args.save
-    draw(batches, images, args, file.with_suffix(".png"))
-    file.with_suffix(".md").write_text(markdown(batches, images, args, description))
-    costs = {"machine": description, "by_batch_size": batches, "by_image_size": images}
-    file.with_suffix(".json").write_text(json.dumps(costs, indent=1) + "\n")
+            network["by_image_size"] = by_image_size(name, args)
+        results["networks"][name] = network
+        draw(results, saved.RESULTS / f"{args.save}.png")
+        saved.save(args.save, results, markdown(results, args.save))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    flags.run(main)

@@ -7,19 +7,19 @@ All of them compute the same: channels last, fused AdamW, on CUDA what `precisio
 freed tensors, as train.py does. With --compile the bare loop and train.py take turns compiled, too; what the compiler
 takes is not in the figures.
 
-    uv run python -m benchmarks.throughput --models lenet mlp --repetitions 5
+    uv run python -m benchmarks.throughput --models lenet mlp --turns 5
 """
 
 import argparse
 import csv
 import itertools
-import json
 import logging
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,12 @@ from torchvision import transforms
 import data
 import models
 import train
+from benchmarks import saved
 from benchmarks.pytorch_example import unpack
+from training import flags
 from training.classification import parameter_groups
 from training.machine import choose_accelerator, choose_precision, describe_machine
 
-RESULTS = Path(__file__).resolve().with_name("results")
 DEVICE = choose_accelerator("auto")
 WARM_UP, FEWEST = 3, 6  # batches: before the clock starts, and that are timed
 Way = Callable[[str, int, argparse.Namespace], float]  # network, batches to time, arguments -> images per second
@@ -101,7 +102,8 @@ def lightning_alone(name: str, steps: int, args: argparse.Namespace) -> float:
     precision: Any = choose_precision("auto", DEVICE, network)
     trainer = lightning.Trainer(barebones=True, accelerator=DEVICE, devices=1, precision=precision, max_epochs=1)
     module, batch = Bare(network), fixed_batch(args.batch_size, args.image_size)
-    trainer.fit(module, itertools.repeat(batch, WARM_UP + steps))
+    with warnings.catch_warnings(action="ignore"):  # Lightning's, of itself
+        trainer.fit(module, itertools.repeat(batch, WARM_UP + steps))
     return steps * args.batch_size / (now() - module.began)
 
 
@@ -154,87 +156,94 @@ def now() -> float:
     return time.perf_counter()
 
 
-def measure(args: argparse.Namespace) -> Iterator[dict]:
-    """The ways take turns, so that a slow minute of the machine falls on all of them."""
+def measure(name: str, batches: int, args: argparse.Namespace) -> dict[str, float]:
+    """One turn. The ways follow each other, so that a slow minute of the machine falls on all of them."""
     ways = WAYS | (COMPILED if args.compile else {})
-    for name in args.models:
-        most = min(data.TRAIN_IMAGES // args.batch_size - WARM_UP, 55_000 // args.batch_size)
-        steps = int(args.seconds * bare(compiled=False)(name, FEWEST, args) / args.batch_size)
-        steps = min(max(steps, FEWEST), most)
-        rates: dict[str, list[float]] = {way: [] for way in ways}
-        for _ in range(args.repetitions):
-            for way, run in ways.items():
-                rates[way].append(run(name, steps, args))
-        yield {"model": name, "batches": steps, "images_per_second": rates}
+    return {way: run(name, batches, args) for way, run in ways.items()}
 
 
-def rows(results: list[dict], batch_size: int) -> list[list[str]]:
+def choose_batches(name: str, args: argparse.Namespace) -> int:
+    most = min(data.TRAIN_IMAGES // args.batch_size - WARM_UP, 55_000 // args.batch_size)
+    batches = int(args.seconds * bare(compiled=False)(name, FEWEST, args) / args.batch_size)
+    return min(max(batches, FEWEST), most)
+
+
+def rows(networks: dict[str, Any], batch_size: int) -> list[list[str]]:
     """Medians with their spread; a ratio is the median over the turns, each compared within its own turn."""
     table = [["network", "way", "images/s: median (least to most)", "ms a step", "/ bare loop", "/ DataLoader"]]
-    for result in results:
-        rates = result["images_per_second"]
-        for way, measured in rates.items():
+    for name, measured in networks.items():
+        turns = measured["turns"]
+        for way in turns[0]:
+            rates = [turn[way] for turn in turns]
             others = ["bare loop, compiled"] if way in COMPILED else ["bare loop", "DataLoader"]
-            ratios = [
-                f"{statistics.median(a / b for a, b in zip(measured, rates[other], strict=True)):.2f}"
-                for other in others
-            ] + [""] * (2 - len(others))
-            spread = f"{statistics.median(measured):,.0f} ({min(measured):,.0f} to {max(measured):,.0f})"
-            step = f"{1e3 * batch_size / statistics.median(measured):.4g}"
-            table.append([result["model"], way, spread, step, *ratios])
+            ratios = [f"{statistics.median(turn[way] / turn[other] for turn in turns):.2f}" for other in others]
+            spread = f"{statistics.median(rates):,.0f} ({min(rates):,.0f} to {max(rates):,.0f})"
+            step = f"{1e3 * batch_size / statistics.median(rates):.4g}"
+            table.append([name, way, spread, step, *ratios, *[""] * (2 - len(ratios))])
     return table
 
 
-def show(results: list[dict], batch_size: int, console: Console) -> None:
-    head, *body = rows(results, batch_size)
+def show(networks: dict[str, Any], batch_size: int, console: Console) -> None:
+    head, *body = rows(networks, batch_size)
     table = Table(*head)
     for row in body:
         table.add_row(*row)
     console.print(table)
 
 
-def markdown(results: list[dict], batch_size: int, description: str) -> str:
-    head, *body = rows(results, batch_size)
+def markdown(results: dict[str, Any]) -> str:
+    head, *body = rows(results["networks"], results["batch_size"])
+    turns = sorted({len(measured["turns"]) for measured in results["networks"].values()})
     lines = [head, ["---"] * len(head), *body]
-    return f"{description}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return (
+        f"{results['machine']}. Batch {results['batch_size']}, {results['image_size']} x {results['image_size']}, "
+        f"{results['data']}, {' or '.join(map(str, turns))} turns.\n\n"
+        + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    )
 
 
-def save(file: Path, results: list[dict], batch_size: int, description: str) -> None:
-    file.with_suffix(".md").write_text(markdown(results, batch_size, description))
-    file.with_suffix(".json").write_text(json.dumps({"machine": description, "results": results}, indent=1) + "\n")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> int:
+    parser = flags.Flags(
+        prog="python -m benchmarks.throughput",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--models", nargs="+", default=models.names(), choices=models.names())
     parser.add_argument("--data", default="mnist", choices=list(data.DATASETS))
     parser.add_argument("--seconds", type=float, default=10, help="of one turn of the bare loop, at most an epoch")
     parser.add_argument("--compile", action="store_true", help="the bare loop and train.py compiled, too")
     parser.add_argument("--image-size", type=int, default=28)
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--save", metavar="NAME", help="write benchmarks/results/NAME.md and .json")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument(
+        "--save", metavar="NAME", help="write benchmarks/results/NAME.md and .json, or add the turns they still lack"
+    )
     args = parser.parse_args()
     if args.batch_size * (WARM_UP + FEWEST) > data.TRAIN_IMAGES:
         parser.error(f"--batch-size {args.batch_size}: {WARM_UP + FEWEST} batches have to fit into an epoch")
 
-    description = (
-        f"{describe_machine()}. Batch {args.batch_size}, {args.image_size} x {args.image_size}, {args.data}, "
-        f"{args.repetitions} turns of about {args.seconds:g} s."
-    )
+    settings = {key: vars(args)[key] for key in ("batch_size", "image_size", "data", "compile")}
+    results = saved.go_on(args.save, {"machine": describe_machine(), **settings, "networks": {}}, "machine", *settings)
+    networks = results["networks"]
     with tempfile.TemporaryDirectory() as extracted:
         args.extracted = Path(extracted)
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         unpack(args.extracted)
-        results = []
-        for result in measure(args):
-            results.append(result)
-            show([result], args.batch_size, Console(stderr=True))
-            if args.save:
-                save(RESULTS / args.save, results, args.batch_size, description)
-    show(results, args.batch_size, Console())
-    print(description)
+        for turn in range(args.turns):
+            for name in args.models:
+                if name not in networks:
+                    networks[name] = {"batches": choose_batches(name, args), "turns": []}
+                network = networks[name]
+                if len(network["turns"]) > turn:
+                    continue
+                network["turns"].append(measure(name, network["batches"], args))
+                show({name: network}, args.batch_size, Console(stderr=True))
+                if args.save:
+                    saved.save(args.save, results, markdown(results))
+    show(networks, args.batch_size, Console())
+    print(results["machine"])
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    flags.run(main)

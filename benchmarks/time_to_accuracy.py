@@ -20,12 +20,11 @@ from typing import Any
 
 import yaml
 
+from benchmarks import saved
 from benchmarks.pytorch_example import unpack
-from training import atomic, errors, flags, publish
+from training import errors, flags, publish
 from training.machine import describe_machine
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
 EXAMPLE = "pytorch/examples"
 
 
@@ -35,9 +34,7 @@ def main() -> int:
     if command.example_epochs:
         settings[EXAMPLE] = {"epochs": command.example_epochs}
     results = {"machine": describe_machine(), "level": command.level, "contenders": settings, "turns": []}
-    saved = RESULTS / f"{command.save}.json"
-    if command.save and saved.exists():
-        results = continued(results, saved)
+    results = saved.go_on(command.save, results, "machine", "level", "contenders")
     with tempfile.TemporaryDirectory() as unpacked:
         if command.example_epochs:
             unpack(Path(unpacked))
@@ -47,8 +44,7 @@ def main() -> int:
             runs = {name: run(name, settings[name]["epochs"], seed, Path(unpacked)) for name in settings}
             results["turns"].append({"seed": seed, "runs": runs})
             if command.save:
-                atomic.write(saved, (json.dumps(results, indent=1) + "\n").encode())
-                atomic.write(saved.with_name(f"{command.save}.md"), markdown(results).encode())
+                saved.save(command.save, results, markdown(results))
             print(markdown(results), flush=True)
     return 0
 
@@ -73,17 +69,6 @@ def read_flags() -> argparse.Namespace:
 
 def read_recipe(name: str) -> dict[str, Any]:
     return yaml.safe_load((publish.RECIPES / f"{name}.yaml").read_text(encoding="utf-8"))
-
-
-def continued(results: dict[str, Any], saved: Path) -> dict[str, Any]:
-    """What was saved. Raises SettingsError if it was measured otherwise: turns of two kinds make no mean."""
-    old = json.loads(saved.read_bytes())
-    for key in ("machine", "level", "contenders"):
-        if old[key] != results[key]:
-            raise errors.SettingsError(
-                f"{errors.shown(saved)} was measured with another {key.rstrip('s')}. Give --save another name."
-            )
-    return old
 
 
 def run(name: str, epochs: int, seed: int, unpacked: Path) -> dict[str, float]:

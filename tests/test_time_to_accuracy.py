@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks import pytorch_example, time_to_accuracy
+from benchmarks import pytorch_example, saved, time_to_accuracy
 from training import flags, publish
 
 EXAMPLE = time_to_accuracy.EXAMPLE
@@ -137,7 +137,7 @@ def test_one_seed_has_no_standard_deviation() -> None:
 @pytest.fixture
 def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
     """The benchmark with these words, on processes that take no time: which were run. The one of seed 13 fails."""
-    monkeypatch.setattr(time_to_accuracy, "RESULTS", tmp_path)
+    monkeypatch.setattr(saved, "RESULTS", tmp_path)
     monkeypatch.setattr(time_to_accuracy, "unpack", lambda _: None)
 
     def measure(*words: str, status: int = 0) -> list[tuple[str, int]]:
@@ -163,10 +163,10 @@ def test_it_goes_on_where_it_was_stopped(benchmark: Runs, tmp_path: Path) -> Non
     first = benchmark(*words, "--seeds", "1,13,2", status=1)
     assert first == [("fast-mnist", 1), (EXAMPLE, 1), ("fast-mnist", 13)]
     assert benchmark(*words, "--seeds", "1,2") == [("fast-mnist", 2), (EXAMPLE, 2)]
-    saved = json.loads((tmp_path / "name.json").read_text())
-    assert [turn["seed"] for turn in saved["turns"]] == [1, 2]
-    assert saved["turns"][0]["runs"][EXAMPLE]["train_seconds"] == 1.5
-    assert (tmp_path / "name.md").read_text() == time_to_accuracy.markdown(saved)
+    found = json.loads((tmp_path / "name.json").read_text())
+    assert [turn["seed"] for turn in found["turns"]] == [1, 2]
+    assert found["turns"][0]["runs"][EXAMPLE]["train_seconds"] == 1.5
+    assert (tmp_path / "name.md").read_text() == time_to_accuracy.markdown(found)
 
 
 def test_turns_of_two_kinds_are_not_mixed(
