@@ -20,6 +20,8 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -156,15 +158,26 @@ def now() -> float:
     return time.perf_counter()
 
 
+def go(way: str, name: str, batches: int, args: argparse.Namespace) -> float:
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    return (WAYS | COMPILED)[way](name, batches, args)
+
+
+def go_alone(*how: Any) -> float:
+    """In a process of its own: where others went before, large networks are a tenth slower, their memory in pieces."""
+    with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as process:
+        return process.submit(go, *how).result()
+
+
 def measure(name: str, batches: int, args: argparse.Namespace) -> dict[str, float]:
     """One turn. The ways follow each other, so that a slow minute of the machine falls on all of them."""
-    ways = WAYS | (COMPILED if args.compile else {})
-    return {way: run(name, batches, args) for way, run in ways.items()}
+    ways = [*WAYS, *(COMPILED if args.compile else ())]
+    return {way: go_alone(way, name, batches, args) for way in ways}
 
 
 def choose_batches(name: str, args: argparse.Namespace) -> int:
     most = min(data.TRAIN_IMAGES // args.batch_size - WARM_UP, 55_000 // args.batch_size)
-    batches = int(args.seconds * bare(compiled=False)(name, FEWEST, args) / args.batch_size)
+    batches = int(args.seconds * go_alone("bare loop", name, FEWEST, args) / args.batch_size)
     return min(max(batches, FEWEST), most)
 
 
@@ -227,7 +240,6 @@ def main() -> int:
     networks = results["networks"]
     with tempfile.TemporaryDirectory() as extracted:
         args.extracted = Path(extracted)
-        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         unpack(args.extracted)
         for turn in range(args.turns):
             for name in args.models:

@@ -75,8 +75,15 @@ def test_turns_of_two_kinds_are_not_mixed(
     assert (tmp_path / "name.json").read_bytes() == before
 
 
+ARGUMENTS = argparse.Namespace(batch_size=32, image_size=28, data="mnist")
+
+
 @pytest.mark.parametrize("way", ["bare loop", "Lightning alone", "train.py"])
 def test_each_way_trains(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    args = argparse.Namespace(batch_size=32, image_size=28, data="mnist")
     monkeypatch.setattr("sys.argv", [])
-    assert throughput.WAYS[way]("softmax_regression", 4, args) > 0
+    assert throughput.WAYS[way]("softmax_regression", 4, ARGUMENTS) > 0
+
+
+def test_a_way_is_gone_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(throughput.WAYS, "bare loop")  # which the other process does not know
+    assert throughput.go_alone("bare loop", "softmax_regression", 4, ARGUMENTS) > 0

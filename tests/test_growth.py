@@ -1,0 +1,73 @@
+"""The benchmark of growth: where it stops, how it goes on, and its tables."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmarks import growth, saved
+from training import flags
+
+Growth = Callable[..., list[tuple[str, int, int]]]
+
+
+@pytest.fixture
+def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Growth:
+    """The benchmark with these words, of networks whose images cost a millisecond in batches of 32, half of it in
+    twice as large ones, and 100 ms a pixel's width: what was measured of which network, in which order.
+    """
+    monkeypatch.setattr(saved, "RESULTS", tmp_path)
+
+    def take(*words: str, status: int = 0) -> list[tuple[str, int, int]]:
+        took = []
+
+        def cost(name: str, batch_size: int, image_size: int, steps: int = 2) -> float:
+            took.append((name, batch_size, image_size))
+            return 32 / batch_size if image_size == 28 else 100.0 * image_size
+
+        monkeypatch.setattr(growth, "cost", cost)
+        monkeypatch.setattr("sys.argv", ["growth", *words, "--save", "name"])
+        assert flags.status_of(growth.main) == status
+        return took
+
+    return take
+
+
+def test_a_network_is_measured_by_its_batches_and_where_it_has_them_by_its_images(
+    measure: Growth, tmp_path: Path
+) -> None:
+    took = measure("--models", "mlp", "nin", "--turns", "2", "--batch-size", "8")
+    batches = [32, 64, 128, 256, 512, 1024, 2048, 4096]
+    expected = [(name, size, 28) for name in ("mlp", "nin") for size in batches for _ in range(2)]
+    expected += [("nin", 8, size) for size in (28, 96, 128, 160, 192, 224) for _ in range(2)]
+    assert took == expected
+    assert (tmp_path / "name.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_batch_that_would_take_too_long_is_left_out(measure: Growth, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each batch takes 32 ms: the one of 64 was to take 64 by the one of 32, and is the first that does not fit."""
+    assert measure("--models", "mlp", "--turns", "1", "--seconds", "0.063") == [("mlp", 32, 28)]
+
+
+def test_it_adds_the_networks_that_are_lacking(
+    measure: Growth, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measure("--models", "mlp", "--turns", "1")
+    assert {name for name, *_ in measure("--models", "mlp", "lenet", "--turns", "1")} == {"lenet"}
+    before = (tmp_path / "name.json").read_bytes()
+    assert list(json.loads(before)["networks"]) == ["mlp", "lenet"]
+    assert measure("--models", "rnn", "--turns", "2", status=2) == []
+    assert "was measured with another turn. Give --save another name." in capsys.readouterr().err
+    assert (tmp_path / "name.json").read_bytes() == before
+
+
+def test_the_tables() -> None:
+    """AlexNet's multiply-adds in the textbook geometry are those of the paper's layers, counted by hand."""
+    convolutions = 54**2 * 96 * 11**2 + 26**2 * 256 * 25 * 96 + 12**2 * 9 * (256 * 384 + 384 * 384 + 384 * 256)
+    work = convolutions + 25 * 256 * 4096 + 4096 * 4096 + 4096 * 10
+    found = {"by_batch_size": {"32": [3.0, 1.0, 2.0]}, "by_image_size": {"224": [work / 1e6 * 0.5]}}
+    results = {"machine": "Abacus", "batch_size": 8, "seconds": 1, "turns": 3, "networks": {"alexnet": found}}
+    lines = growth.markdown(results, "name").splitlines()
+    assert "| alexnet | 2 |  |  |  |  |  |  |  |" in lines
+    assert lines[-1] == "| alexnet | 0.500 |"
