@@ -62,20 +62,20 @@ def costs(results: dict[str, Any], kind: str) -> Costs:
 def draw(results: dict[str, Any], file: Path) -> None:
     batches, images = costs(results, "by_batch_size"), costs(results, "by_image_size")
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5), sharey=True, layout="constrained")
-    colours = {name: f"C{i % 10}" for i, name in enumerate(models.names())}
+    styles = {name: {"color": f"C{i % 10}", "marker": "os"[i // 10]} for i, name in enumerate(models.names())}
     for axes, networks in ((left, batches), (right, images)):
         for name, found in networks.items():
             medians = [statistics.median(each) for each in found.values()]
             ends = [[min(each) for each in found.values()], [max(each) for each in found.values()]]
-            line = "-o" if axes is left else "o"
-            axes.plot(list(found), medians, line, color=colours[name], label=name, markersize=4)
-            axes.vlines(list(found), *ends, color=colours[name])
+            line = "-" if axes is left else ""
+            axes.plot(list(found), medians, linestyle=line, label=name, markersize=4, **styles[name])
+            axes.vlines(list(found), *ends, color=styles[name]["color"])
     for name, found in images.items():
         textbook = {size: statistics.median(each) for size, each in found.items() if size != NATIVE}
-        right.plot(list(textbook), list(textbook.values()), "-", color=colours[name])
+        right.plot(list(textbook), list(textbook.values()), "-", color=styles[name]["color"])
         largest = max(textbook)
         along = [textbook[largest] * (size / largest) ** 2 for size in textbook]
-        right.plot(list(textbook), along, ":", color=colours[name])
+        right.plot(list(textbook), along, ":", color=styles[name]["color"])
     left.set(xscale="log", yscale="log", xlabel="batch size", ylabel="milliseconds an image", title="28 x 28")
     right.set(
         xscale="log", xlabel="image size", title=f"batches of {results['batch_size']}; dotted: as the pixels grow"
@@ -91,7 +91,8 @@ def draw(results: dict[str, Any], file: Path) -> None:
 
 def markdown(results: dict[str, Any], name: str) -> str:
     batches, images = costs(results, "by_batch_size"), costs(results, "by_image_size")
-    lines = [f"{results['machine']}. Medians of {results['turns']} turns.", ""]
+    left_out = f"Batches whose step would take over {results['seconds']:g} s were left out."
+    lines = [f"{results['machine']}. Medians of {results['turns']} turns. {left_out}", ""]
     lines += [f"![Milliseconds an image against batch size and image size]({name}.png)", ""]
     for networks, sizes, what in ((batches, BATCH_SIZES, "batch size"), (images, IMAGE_SIZES, "image size")):
         lines += [f"Milliseconds an image, by {what}:", "", f"| | {' | '.join(map(str, sizes))} |"]
@@ -130,12 +131,10 @@ def main() -> int:
     results = {"machine": describe_machine(), **settings, "networks": {}}
     results = saved.go_on(args.save, results, "machine", *settings)
     for name in args.models:
-        if name in results["networks"]:
-            continue
-        network = {"by_batch_size": by_batch_size(name, args)}
-        if name in TEXTBOOK:
-            network["by_image_size"] = by_image_size(name, args)
-        results["networks"][name] = network
+        if name not in results["networks"]:
+            results["networks"][name] = {"by_batch_size": by_batch_size(name, args)}
+            if name in TEXTBOOK:
+                results["networks"][name]["by_image_size"] = by_image_size(name, args)
         draw(results, saved.RESULTS / f"{args.save}.png")
         saved.save(args.save, results, markdown(results, args.save))
     return 0
