@@ -8,11 +8,13 @@ geometry, larger ones the textbook one, which is another network: its cost grows
 
 import argparse
 import statistics
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
+from torch import Tensor
 
 import models
 from models.description import describe
@@ -21,7 +23,7 @@ from training import flags
 from training.machine import describe_machine
 
 from . import saved
-from .throughput import WARM_UP, fixed_batch, plain_training
+from .throughput import WARM_UP, fixed_batch, now, plain_training
 
 BATCH_SIZES = [2**power for power in range(5, 13)]
 IMAGE_SIZES = [NATIVE, 96, 128, 160, 192, 224]
@@ -31,8 +33,18 @@ Costs = dict[str, dict[int, list[float]]]  # network -> batch or image size -> m
 
 def cost(name: str, batch_size: int, image_size: int, steps: int = 2) -> float:
     """Milliseconds an image."""
-    network = models.create(name, image_size=image_size)
-    return 1e3 / plain_training(network, [fixed_batch(batch_size, image_size)] * (WARM_UP + steps))
+    began = 0.0
+
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        nonlocal began
+        for step in range(WARM_UP + steps):
+            if step == WARM_UP:
+                began = now()
+            yield batch
+
+    batch = fixed_batch(batch_size, image_size)
+    plain_training(models.create(name, image_size=image_size), batches())
+    return 1e3 * (now() - began) / (steps * batch_size)
 
 
 def by_batch_size(name: str, args: argparse.Namespace) -> dict[int, list[float]]:

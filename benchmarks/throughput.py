@@ -4,24 +4,30 @@ Ways: a bare loop over one fixed batch that is already on the device (what the a
 loop over the same (the least that a Lightning loop can cost); ours, through train.py itself; the bare loop fed by
 torchvision's data sets, its transforms and a DataLoader (what a user would write instead).
 All of them compute the same: channels last, fused AdamW, on CUDA what `precision=auto` says; and all keep the memory of
-freed tensors, as train.py does. With --compile the bare loop and train.py take turns compiled, too; what the compiler
+freed tensors, as train.py does. With --compile the bare loop and train.py take part compiled, too; what the compiler
 takes is not in the figures.
+
+Each way is a process of its own, stopped while the others train: in every round each of them goes on for some batches,
+so that a slow moment of the machine falls on all of them alike. A ratio is taken within a round.
 
     uv run python -m benchmarks.throughput --models lenet mlp --turns 5
 """
 
 import argparse
-import csv
-import itertools
+import contextlib
 import logging
+import os
+import signal
 import statistics
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -39,33 +45,50 @@ import models
 import train
 from benchmarks import saved
 from benchmarks.pytorch_example import unpack
-from training import flags
+from data.batches import TrainingBatches
+from training import errors, flags
 from training.classification import parameter_groups
 from training.machine import choose_accelerator, choose_precision, describe_machine
 
 DEVICE = choose_accelerator("auto")
-WARM_UP, FEWEST = 3, 6  # batches: before the clock starts, and that are timed
-Way = Callable[[str, int, argparse.Namespace], float]  # network, batches to time, arguments -> images per second
+WARM_UP, ROUNDS = 3, 12  # batches before the first round; rounds of a turn, all of them in one epoch
+EPOCH = 55_000  # images of train.py's
+Batches = Iterable[tuple[Tensor, Tensor]]
+Rates = dict[str, float]  # way -> images per second
 
 
-def plain_training(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], compiled: bool = False) -> float:
-    """Train on the batches with nothing around it: images per second, after the first WARM_UP batches."""
+class Pace:
+    """Hands batches on in rounds of so many: before each it says how long the last one took, and waits for its turn."""
+
+    def __init__(self, batches: int, turns: Connection) -> None:
+        self.batches, self.turns, self.seen, self.began = batches, turns, 0, now()
+
+    def __call__(self, batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in batches:
+            if self.seen >= WARM_UP and (self.seen - WARM_UP) % self.batches == 0:
+                self.turns.send(now() - self.began)
+                self.turns.recv()
+                self.began = now()
+            self.seen += 1
+            yield batch
+
+
+Way = Callable[[str, Callable[[Batches], Batches], argparse.Namespace], None]  # trains the network that is named
+
+
+def plain_training(network: nn.Module, batches: Batches, compiled: bool = False) -> None:
+    """Train on the batches, with nothing around it."""
     network.to(DEVICE).to(memory_format=torch.channels_last).train()
     mixed = torch.autocast(DEVICE, torch.bfloat16, enabled=choose_precision("auto", DEVICE, network) == "bf16-mixed")
     optimizer = torch.optim.AdamW(parameter_groups(network), lr=1e-3, weight_decay=0.01, fused=True)
     forward = torch.compile(network.forward, dynamic=False) if compiled else network.forward
-    images, began = 0, now()
-    for step, (inputs, labels) in enumerate(batches):
-        if step == WARM_UP:
-            images, began = 0, now()
+    for inputs, labels in batches:
         inputs, labels = inputs.to(DEVICE), labels.to(DEVICE)
         with mixed:
             loss = functional.cross_entropy(forward(inputs), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        images += len(labels)
-    return images / (now() - began)
 
 
 def fixed_batch(batch_size: int, image_size: int) -> tuple[Tensor, Tensor]:
@@ -74,12 +97,11 @@ def fixed_batch(batch_size: int, image_size: int) -> tuple[Tensor, Tensor]:
 
 
 def bare(compiled: bool) -> Way:
-    def measure(name: str, steps: int, args: argparse.Namespace) -> float:
-        batch = fixed_batch(args.batch_size, args.image_size)
+    def train_it(name: str, pace: Callable[[Batches], Batches], args: argparse.Namespace) -> None:
         network = models.create(name, image_size=args.image_size)
-        return plain_training(network, [batch] * (WARM_UP + steps), compiled)
+        plain_training(network, pace(repeat(fixed_batch(args.batch_size, args.image_size))), compiled)
 
-    return measure
+    return train_it
 
 
 class Bare(lightning.LightningModule):
@@ -90,8 +112,6 @@ class Bare(lightning.LightningModule):
         self.network = network.to(memory_format=torch.channels_last)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        if batch_idx == WARM_UP:
-            self.began = now()
         images, labels = batch
         return functional.cross_entropy(self.network(images), labels)
 
@@ -99,47 +119,40 @@ class Bare(lightning.LightningModule):
         return torch.optim.AdamW(parameter_groups(self.network), lr=1e-3, weight_decay=0.01, fused=True)
 
 
-def lightning_alone(name: str, steps: int, args: argparse.Namespace) -> float:
+def lightning_alone(name: str, pace: Callable[[Batches], Batches], args: argparse.Namespace) -> None:
     network = models.create(name, image_size=args.image_size)
     precision: Any = choose_precision("auto", DEVICE, network)
     trainer = lightning.Trainer(barebones=True, accelerator=DEVICE, devices=1, precision=precision, max_epochs=1)
-    module, batch = Bare(network), fixed_batch(args.batch_size, args.image_size)
     with warnings.catch_warnings(action="ignore"):  # Lightning's, of itself
-        trainer.fit(module, itertools.repeat(batch, WARM_UP + steps))
-    return steps * args.batch_size / (now() - module.began)
+        trainer.fit(Bare(network), pace(repeat(fixed_batch(args.batch_size, args.image_size))))
 
 
 def ours(compiled: bool) -> Way:
-    def measure(name: str, steps: int, args: argparse.Namespace) -> float:
-        """The second epoch of a run."""
-        with tempfile.TemporaryDirectory() as folder:
-            sys.argv = ["train.py", f"model={name}", f"data={args.data}", f"image_size={args.image_size}", "epochs=2"]
-            sys.argv += [f"batch_size={args.batch_size}", f"data.train_size={steps * args.batch_size}"]
-            sys.argv += ["data.val_size=100", "data.test_size=100", "optimizer.lr=1e-3", "report=false"]
-            sys.argv += [f"compile={str(compiled).lower()}", f"run_dir={folder}"]
-            if train.main() != 0:
-                raise SystemExit("train.py failed")
-            with (Path(folder) / "metrics.csv").open() as file:
-                return float(list(csv.DictReader(file))[-1]["images_per_second"])
+    def train_it(name: str, pace: Callable[[Batches], Batches], args: argparse.Namespace) -> None:
+        make_batches = TrainingBatches.__iter__
+        TrainingBatches.__iter__ = lambda self: iter(pace(make_batches(self)))
+        sys.argv = ["train.py", f"model={name}", f"data={args.data}", f"image_size={args.image_size}", "epochs=1"]
+        sys.argv += [f"batch_size={args.batch_size}", "optimizer.lr=1e-3", f"compile={str(compiled).lower()}"]
+        sys.argv += [f"run_dir={tempfile.mkdtemp(dir=args.folder)}"]
+        train.main()
 
-    return measure
+    return train_it
 
 
 def pipeline(workers: int) -> Way:
-    def measure(name: str, steps: int, args: argparse.Namespace) -> float:
+    def train_it(name: str, pace: Callable[[Batches], Batches], args: argparse.Namespace) -> None:
         facts, size = data.DATASETS[args.data], args.image_size
         resize = [transforms.Resize((size, size))] if size != data.IMAGE_SIZE else []
         normalize = transforms.Normalize([facts.mean], [facts.std])
         transform = transforms.Compose([*resize, transforms.ToTensor(), normalize])  # v2's take half as long again
         vision = getattr(torchvision.datasets, facts.folder)
-        dataset = vision(str(args.extracted), train=True, transform=transform)
-        subset = torch.utils.data.Subset(dataset, range((WARM_UP + steps) * args.batch_size))
+        dataset = vision(str(args.folder), train=True, transform=transform)
         loader = torch.utils.data.DataLoader(
-            subset, args.batch_size, shuffle=True, num_workers=workers, drop_last=True, pin_memory=DEVICE == "cuda"
+            dataset, args.batch_size, shuffle=True, num_workers=workers, drop_last=True, pin_memory=DEVICE == "cuda"
         )
-        return plain_training(models.create(name, image_size=size), loader)
+        plain_training(models.create(name, image_size=size), pace(loader))
 
-    return measure
+    return train_it
 
 
 WAYS = {
@@ -158,41 +171,91 @@ def now() -> float:
     return time.perf_counter()
 
 
-def go(way: str, name: str, batches: int, args: argparse.Namespace) -> float:
+def begin(way: str, name: str, batches: int, args: argparse.Namespace, turns: Connection) -> None:
+    """What a way's process does until it is killed."""
+    os.setpgrp()  # it is stopped together with a DataLoader's workers
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    return (WAYS | COMPILED)[way](name, batches, args)
+    with Path(os.devnull).open("w") as sys.stdout:
+        (WAYS | COMPILED)[way](name, Pace(batches, turns), args)
 
 
-def go_alone(*how: Any) -> float:
-    """In a process of its own: where others went before, large networks are a tenth slower, their memory in pieces."""
-    with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as process:
-        return process.submit(go, *how).result()
+def take_turns(ways: Iterable[str], name: str, batches: int, rounds: int, args: argparse.Namespace) -> list[Rates]:
+    """The rates of each round. Raises RunFailed if a way does not last so long."""
+    context, started, found = get_context("spawn"), {}, []
+    try:
+        for way in ways:
+            turns, theirs = context.Pipe()
+            process = context.Process(target=begin, args=(way, name, batches, args, theirs))
+            process.start()
+            theirs.close()  # or nobody would notice that they closed it
+            started[way] = process, turns
+            wait_and_stop(process, turns)
+        for _ in range(rounds):
+            rates = {}
+            for way, (process, turns) in started.items():
+                os.killpg(process.pid, signal.SIGCONT)
+                turns.send("your turn")
+                rates[way] = batches * args.batch_size / wait_and_stop(process, turns)
+            found.append(rates)
+    except EOFError:
+        raise errors.RunFailed(f"{name} does not train to the end of its rounds.") from None
+    finally:
+        for process, _ in started.values():
+            process.kill()  # the one that failed may have no group yet, or none any more
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.join()
+    return found
 
 
-def measure(name: str, batches: int, args: argparse.Namespace) -> dict[str, float]:
-    """One turn. The ways follow each other, so that a slow minute of the machine falls on all of them."""
-    ways = [*WAYS, *(COMPILED if args.compile else ())]
-    return {way: go_alone(way, name, batches, args) for way in ways}
+def wait_and_stop(process: SpawnProcess, turns: Connection) -> float:
+    seconds = turns.recv()
+    assert process.pid
+    os.killpg(process.pid, signal.SIGSTOP)
+    return seconds
+
+
+def measure(name: str, batches: int, args: argparse.Namespace) -> list[Rates]:
+    """One turn."""
+    return take_turns([*WAYS, *(COMPILED if args.compile else ())], name, batches, ROUNDS, args)
 
 
 def choose_batches(name: str, args: argparse.Namespace) -> int:
-    most = min(data.TRAIN_IMAGES // args.batch_size - WARM_UP, 55_000 // args.batch_size)
-    batches = int(args.seconds * go_alone("bare loop", name, FEWEST, args) / args.batch_size)
-    return min(max(batches, FEWEST), most)
+    """Of a round: so many that the bare loop takes args.seconds, and that all rounds fit into an epoch."""
+    [rates] = take_turns(["bare loop"], name, 2, 1, args)
+    most = (EPOCH // args.batch_size - WARM_UP - 2) // ROUNDS  # two: Compilation tries one, and one ends the rounds
+    return max(1, min(most, int(args.seconds * rates["bare loop"] / args.batch_size)))
 
 
 def rows(networks: dict[str, Any], batch_size: int) -> list[list[str]]:
-    """Medians with their spread; a ratio is the median over the turns, each compared within its own turn."""
-    table = [["network", "way", "images/s: median (least to most)", "ms a step", "/ bare loop", "/ DataLoader"]]
+    """Medians with their quartiles over the rounds of all turns; a ratio is taken within each round."""
+    table = [["network", "way", "images/s", "ms a step", "/ bare loop", "/ DataLoader"]]
     for name, measured in networks.items():
-        turns = measured["turns"]
-        for way in turns[0]:
-            rates = [turn[way] for turn in turns]
+        rounds = [rates for turn in measured["turns"] for rates in turn]
+        for way in rounds[0]:
+            rates = [each[way] for each in rounds]
             others = ["bare loop, compiled"] if way in COMPILED else ["bare loop", "DataLoader"]
-            ratios = [f"{statistics.median(turn[way] / turn[other] for turn in turns):.2f}" for other in others]
-            spread = f"{statistics.median(rates):,.0f} ({min(rates):,.0f} to {max(rates):,.0f})"
+            ratios = [spread([each[way] / each[other] for each in rounds], ".2f") for other in others]
             step = f"{1e3 * batch_size / statistics.median(rates):.4g}"
-            table.append([name, way, spread, step, *ratios, *[""] * (2 - len(ratios))])
+            table.append([name, way, spread(rates, ",.0f"), step, *ratios, *[""] * (2 - len(ratios))])
+    return table
+
+
+def spread(values: list[float], form: str) -> str:
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return f"{middle:{form}} ({low:{form}} to {high:{form}})"
+
+
+def in_short(networks: dict[str, Any], batch_size: int) -> list[list[str]]:
+    """A line for each network: what train.py makes of the limit, and of what a user would write instead."""
+    table = [["network", "the bare loop: ms a step", "train.py / bare loop", "train.py / DataLoader"]]
+    for name, measured in networks.items():
+        rounds = [rates for turn in measured["turns"] for rates in turn]
+        step = 1e3 * batch_size / statistics.median(each["bare loop"] for each in rounds)
+        ratios = []
+        for other in ("bare loop", "DataLoader"):
+            ratios.append(f"{statistics.median(each['train.py'] / each[other] for each in rounds):.2f}")
+        table.append([name, f"{step:.4g}", *ratios])
     return table
 
 
@@ -205,13 +268,16 @@ def show(networks: dict[str, Any], batch_size: int, console: Console) -> None:
 
 
 def markdown(results: dict[str, Any]) -> str:
-    head, *body = rows(results["networks"], results["batch_size"])
+    networks, batch_size = results["networks"], results["batch_size"]
     turns = sorted({len(measured["turns"]) for measured in results["networks"].values()})
-    lines = [head, ["---"] * len(head), *body]
+    tables = []
+    for head, *body in (in_short(networks, batch_size), rows(networks, batch_size)):
+        lines = [head, ["---", *["---:"] * (len(head) - 1)], *body]
+        tables.append("".join(f"| {' | '.join(line)} |\n" for line in lines))
     return (
-        f"{results['machine']}. Batch {results['batch_size']}, {results['image_size']} x {results['image_size']}, "
-        f"{results['data']}, {' or '.join(map(str, turns))} turns.\n\n"
-        + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+        f"# Images per second\n\n{results['machine']}. Batches of {batch_size}, {results['image_size']} x "
+        f"{results['image_size']}, {results['data']}. Medians (quartiles) of {ROUNDS} rounds in each of "
+        f"{' or '.join(map(str, turns))} turns; a ratio is taken within each round.\n\n" + "\n".join(tables)
     )
 
 
@@ -223,7 +289,7 @@ def main() -> int:
     )
     parser.add_argument("--models", nargs="+", default=models.names(), choices=models.names())
     parser.add_argument("--data", default="mnist", choices=list(data.DATASETS))
-    parser.add_argument("--seconds", type=float, default=10, help="of one turn of the bare loop, at most an epoch")
+    parser.add_argument("--seconds", type=float, default=1, help="of one round of the bare loop")
     parser.add_argument("--compile", action="store_true", help="the bare loop and train.py compiled, too")
     parser.add_argument("--image-size", type=int, default=28)
     parser.add_argument("--batch-size", type=int, default=128)
@@ -232,15 +298,16 @@ def main() -> int:
         "--save", metavar="NAME", help="write benchmarks/results/NAME.md and .json, or add the turns they still lack"
     )
     args = parser.parse_args()
-    if args.batch_size * (WARM_UP + FEWEST) > data.TRAIN_IMAGES:
-        parser.error(f"--batch-size {args.batch_size}: {WARM_UP + FEWEST} batches have to fit into an epoch")
+    if args.batch_size * (fewest := WARM_UP + ROUNDS + 2) > EPOCH:
+        parser.error(f"--batch-size {args.batch_size}: {fewest} batches have to fit into an epoch")
 
     settings = {key: vars(args)[key] for key in ("batch_size", "image_size", "data", "compile")}
     results = saved.go_on(args.save, {"machine": describe_machine(), **settings, "networks": {}}, "machine", *settings)
     networks = results["networks"]
-    with tempfile.TemporaryDirectory() as extracted:
-        args.extracted = Path(extracted)
-        unpack(args.extracted)
+    os.environ["PYTHONWARNINGS"] = "ignore:resource_tracker"  # which cleans up behind the processes that are killed
+    with tempfile.TemporaryDirectory() as folder:
+        args.folder = Path(folder)
+        unpack(args.folder)
         for turn in range(args.turns):
             for name in args.models:
                 if name not in networks:
