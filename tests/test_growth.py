@@ -15,7 +15,7 @@ Growth = Callable[..., list[tuple[str, int, int]]]
 @pytest.fixture
 def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Growth:
     """The benchmark with these words, of networks whose images cost a millisecond in batches of 32, half of it in
-    twice as large ones, and 100 ms a pixel's width: what was measured of which network, in which order.
+    twice as large ones, and where they are larger 100 ms a pixel of their width: what was measured, in which order.
     """
     monkeypatch.setattr(saved, "RESULTS", tmp_path)
 
@@ -45,7 +45,7 @@ def test_a_network_is_measured_by_its_batches_and_where_it_has_them_by_its_image
     assert (tmp_path / "name.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_batch_that_would_take_too_long_is_left_out(measure: Growth, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_would_take_too_long_is_left_out(measure: Growth) -> None:
     """Each batch takes 32 ms: the one of 64 was to take 64 by the one of 32, and is the first that does not fit."""
     assert measure("--models", "mlp", "--turns", "1", "--seconds", "0.063") == [("mlp", 32, 28)]
 
