@@ -102,7 +102,7 @@ class TrainingBatches:
                 batch_images = self.augment(images.index_select(0, chosen), generator)[own]
             else:
                 batch_images = images.index_select(0, chosen[own])  # a fifth of what images[...] takes
-            yield self.prepare(batch_images), labels[chosen[own]]
+            yield self.prepare(batch_images), labels.index_select(0, chosen[own])
 
 
 EVALUATION_BATCH = 128  # images; bounds the memory of an evaluation at every image size
