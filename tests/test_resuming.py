@@ -388,7 +388,7 @@ def test_a_writer_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch) ->
 
 def started(folder: Path) -> Iterator[subprocess.Popen]:
     """A run of its own process, ended over and over until it finishes."""
-    command = [sys.executable, str(ROOT / "train.py"), *NETWORKS["dropout"], "epochs=40", "trainer=cpu"]
+    command = [sys.executable, str(ROOT / "train.py"), *NETWORKS["dropout"], "epochs=20", "trainer=cpu"]
     command += ["data.train_size=640", "data.val_size=200", "batch_size=64", "checkpoint.every_minutes=0.0001"]
     yield subprocess.Popen([*command, f"run_dir={folder}"], env=os.environ | {"OMP_NUM_THREADS": "1"})
     while True:
@@ -400,7 +400,7 @@ def started(folder: Path) -> Iterator[subprocess.Popen]:
 def test_killed_at_random_moments(run_train: RunTrain, tmp_path: Path) -> None:
     """SIGKILL while steps are computed and files written, until the run ends all the same as the undisturbed one."""
     torch.set_num_threads(1)
-    settings = [*NETWORKS["dropout"], "epochs=40", "data.train_size=640", "data.val_size=200"]
+    settings = [*NETWORKS["dropout"], "epochs=20", "data.train_size=640", "data.val_size=200"]
     whole = run_train(*settings, "checkpoint.every_minutes=0.0001", folder="whole")
     moment, folder, kills = random.Random(5), tmp_path / "run", 0
     for process in started(folder):
