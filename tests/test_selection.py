@@ -16,17 +16,22 @@ RESTLESS = ("model=mlp", "optimizer=sgd", "optimizer.lr=0.7", "scheduler=constan
 
 @pytest.mark.parametrize("average", [(), ("ema=0.3",)])
 def test_the_best_epoch_is_tested_and_stored(run_train: RunTrain, average: tuple[str, ...]) -> None:
-    best = run_train(*RESTLESS, *average, "select=best", folder="best")
-    assert best.status == 0, best.errors
-    with (best.folder / "metrics.csv").open() as file:
-        accuracies = [float(row["val_accuracy"]) for row in csv.DictReader(file)]
-    epoch = accuracies.index(max(accuracies)) + 1
-    assert 1 < epoch < 8, accuracies  # neither is it found by taking the first or the last
+    for seed in range(1, 9):  # until the best is neither the first nor the last: which seed's is depends on the CPU
+        restless = (*RESTLESS, *average, f"seed={seed}")
+        best = run_train(*restless, "select=best", folder=f"best{seed}")
+        assert best.status == 0, best.errors
+        with (best.folder / "metrics.csv").open() as file:
+            accuracies = [float(row["val_accuracy"]) for row in csv.DictReader(file)]
+        epoch = accuracies.index(max(accuracies)) + 1
+        if 1 < epoch < 8:
+            break
+    else:
+        pytest.fail("no seed's best epoch was one in the middle")
     assert best.metrics["epoch"] == epoch
     assert f"the best was epoch {epoch} -> " in best.output
     assert best.metrics["val"]["accuracy"] == pytest.approx(max(accuracies), abs=1e-6)
 
-    stopped_there = run_train(*RESTLESS, *average, f"epochs={epoch}", folder="there")
+    stopped_there = run_train(*restless, f"epochs={epoch}", folder="there")
     assert stopped_there.metrics["epoch"] == epoch
     assert stopped_there.metrics["test"] == best.metrics["test"]
     networks = [models.load(run.folder).state_dict() for run in (best, stopped_there)]
