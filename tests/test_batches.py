@@ -4,6 +4,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
+from data import batches
 from data.batches import EvaluationBatches, Preparation, TrainingBatches, epoch_order, stream_seed
 from data.splits import Images
 
@@ -32,9 +33,16 @@ def test_preparation_equals_torchvision(size: int) -> None:
     torch.testing.assert_close(prepared, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_images_stay_with_their_labels() -> None:
-    prepare = Preparation(0.3, 0.4, 28)
-    for images, labels in TrainingBatches(SPLIT, 16, prepare, 1, lambda: (0, 0)):
+@pytest.mark.parametrize("ahead", [0, 2, 3, 99])
+def test_images_stay_with_their_labels(ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many batches are made at once."""
+    monkeypatch.setattr(batches, "PIXELS_AHEAD", ahead * 8 * 28 * 28)
+    prepare, size = Preparation(0.3, 0.4, 28), 8
+    made = list(TrainingBatches(SPLIT, size, prepare, 1, lambda: (0, 1)))
+    assert len(made) == 5
+    order = epoch_order(50, 1, 0)[size:]
+    for place, (images, labels) in enumerate(made):
+        assert torch.equal(labels, order[place * size : (place + 1) * size])
         assert torch.equal(images, prepare(IMAGES[labels]))
 
 

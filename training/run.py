@@ -38,6 +38,7 @@ from .processes import Peers
 from .profiling import NoProfiler
 from .run_folder import OthersFolder, RunFolder
 from .selection import BestNetwork
+from .steps import use_steps
 
 TRAINING_KEYS = (
     "seed",
@@ -181,7 +182,7 @@ def make_trainer(
     config: DictConfig, folder: RunFolder, peers: Peers, callbacks: list[Callback | None]
 ) -> lightning.Trainer:
     on_terminal, several = sys.stdout.isatty(), peers.group is not None
-    return instantiate(
+    trainer = instantiate(
         config.trainer,
         max_epochs=config.epochs,
         precision=config.precision,
@@ -200,6 +201,7 @@ def make_trainer(
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
+    return use_steps(trainer)
 
 
 def test(

@@ -1,0 +1,99 @@
+"""A step of ours leaves the same behind as Lightning's own: in the network, in every checkpoint, in the history."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Run
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+
+from training import machine
+from training.classification import Classification
+from training.interruption import Interruption
+from training.steps import CALLBACK_HOOKS, MODULE_HOOKS, Steps
+
+RunTrain = Callable[..., Run]
+SMALL = ("data.train_size=320", "data.val_size=60", "data.test_size=60")  # ten steps of 64 images in two epochs
+TIMES = ("train_seconds", "images_per_second")
+RUNS = {
+    "lenet": ["model=lenet", "optimizer=adamw"],
+    "batch norm": ["model=densenet", "model.growth_rate=4", "model.layers_per_block=[1,1,1,1]", "batch_size=16"],
+    "all options": [
+        *("model=mlp", "model.dropout=0.5", "optimizer=nesterov", "scheduler=cosine", "gradient_clip=0.1", "ema=0.9"),
+        *("select=best", "loss.label_smoothing=0.1", "loss.l1=1e-5", "data.augment.shift=2"),
+    ],
+    "step by epoch": ["model=mlp", "optimizer=adadelta", "scheduler=step"],
+    "bf16": ["model=lenet", "model.activation=relu", "precision=bf16-mixed", "gradient_clip=0.1"],
+}
+
+
+LIGHTNINGS_OWN = _TrainingEpochLoop.advance
+
+
+def checkpoint(folder: Path, number: int) -> dict[str, Any]:
+    files = sorted((folder / "checkpoints").glob("*.ckpt"))
+    return torch.load(files[number], weights_only=True)
+
+
+def same(found: Any, expected: Any) -> bool:
+    """In all but times and the two folders' names."""
+    if isinstance(expected, dict):
+        keys = [key for key in expected if key not in TIMES]
+        return found.keys() == expected.keys() and all(same(found[key], expected[key]) for key in keys)
+    if isinstance(expected, list | tuple):
+        return len(found) == len(expected) and all(map(same, found, expected))
+    if isinstance(expected, torch.Tensor):
+        return found.dtype == expected.dtype and torch.equal(found, expected)
+    return type(found) is type(expected) and found == expected
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_it_leaves_the_same(name: str, run_train: RunTrain, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "BFLOAT16", ("avx2", "neon", *machine.BFLOAT16))  # slow is fast enough here
+    monkeypatch.setattr(_TrainingEpochLoop, "advance", None)  # not one step is taken by it
+    ours = run_train(*SMALL, *RUNS[name], folder="ours")
+    assert ours.status == 0, ours.errors
+    monkeypatch.setattr(Steps, "advance", LIGHTNINGS_OWN)
+    expected = run_train(*SMALL, *RUNS[name], folder="expected")
+    for number in (0, 1):  # of the first epoch and the last
+        assert same(checkpoint(ours.folder, number), checkpoint(expected.folder, number))
+    assert ours.metrics["weights_sha256"] == expected.metrics["weights_sha256"]
+    assert ours.metrics["train"] == expected.metrics["train"]
+
+
+def test_a_run_goes_on_under_either(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is saved between two batches is the same, too."""
+
+    def on_train_batch_start(self: Interruption, trainer: Any, *_: Any) -> None:
+        if trainer.global_step == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Interruption, "on_train_batch_start", on_train_batch_start)
+    ours = run_train(*SMALL, *RUNS["all options"], folder="ours")
+    monkeypatch.setattr(Steps, "advance", LIGHTNINGS_OWN)
+    expected = run_train(*SMALL, *RUNS["all options"], folder="expected")
+    assert (ours.status, expected.status) == (130, 130)
+    assert same(checkpoint(ours.folder, -1), checkpoint(expected.folder, -1))
+
+
+@pytest.mark.parametrize("hook", MODULE_HOOKS)
+def test_every_hook_is_called_on_who_has_it(hook: str, run_train: RunTrain, monkeypatch: Any) -> None:
+    """A hook that the step itself leaves out makes it Lightning's own."""
+    quick = ("model=softmax_regression", *SMALL)
+    plain = run_train(*quick, folder="plain")
+    for owner in (Classification, Interruption) if hook in CALLBACK_HOOKS else (Classification,):
+        before, calls = getattr(owner, hook), []
+
+        def counting(self: Any, *args: Any, before: Any = before, calls: list = calls, **kwargs: Any) -> Any:
+            calls.append(1)
+            return before(self, *args, **kwargs)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, hook, counting)
+            hooked = run_train(*quick, folder=owner.__name__)
+        assert hooked.metrics["weights_sha256"] == plain.metrics["weights_sha256"]
+        assert len(calls) >= 10
