@@ -104,7 +104,8 @@ def draw(results: dict[str, Any], file: Path) -> None:
 def markdown(results: dict[str, Any], name: str) -> str:
     batches, images = costs(results, "by_batch_size"), costs(results, "by_image_size")
     left_out = f"Batches whose step would take over {results['seconds']:g} s were left out."
-    lines = [f"{results['machine']}. Medians of {results['turns']} turns. {left_out}", ""]
+    lines = ["# What an image costs in training", ""]
+    lines += [f"{results['machine']}. Medians of {results['turns']} turns. {left_out}", ""]
     lines += [f"![Milliseconds an image against batch size and image size]({name}.png)", ""]
     for networks, sizes, what in ((batches, BATCH_SIZES, "batch size"), (images, IMAGE_SIZES, "image size")):
         lines += [f"Milliseconds an image, by {what}:", "", f"| | {' | '.join(map(str, sizes))} |"]
