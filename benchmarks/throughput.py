@@ -1,7 +1,7 @@
 """Images per second of training, side by side in one run.
 
 Ways: a bare loop over one fixed batch that is already on the device (what the arithmetic costs); Lightning's barest
-loop over the same (the least that a Lightning loop can cost); ours, through train.py itself; the bare loop fed by
+loop over the same (what Lightning's own step costs); ours, through train.py itself; the bare loop fed by
 torchvision's data sets, its transforms and a DataLoader (what a user would write instead).
 All of them compute the same: channels last, fused AdamW, on CUDA what `precision=auto` says; and all keep the memory of
 freed tensors, as train.py does. With --compile the bare loop and train.py take part compiled, too; what the compiler

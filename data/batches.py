@@ -55,7 +55,8 @@ def seed_generators(seed: int, device: torch.device) -> None:
         torch.cuda.manual_seed(seed)
 
 
-PIXELS_AHEAD = 2**20  # of the input: ten batches of 128 images of 28 x 28, one of 224 x 224
+PIXELS_AHEAD = 2**20  # of input, made at once: ten batches of 128 images of 28 x 28; of large ones a single batch
+Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 
 class TrainingBatches:
@@ -79,7 +80,7 @@ class TrainingBatches:
         prepare: Preparation,
         seed: int,
         position: Callable[[], tuple[int, int]],
-        augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+        augment: Augment | None = None,
         rank: int = 0,
         world: int = 1,
     ) -> None:
@@ -96,7 +97,7 @@ class TrainingBatches:
         device = self.split.labels.device
         order = epoch_order(len(self.split.labels), self.seed, epoch).to(device)
         batches = order[: len(self) * self.batch_size].view(len(self), self.batch_size)[first:]
-        made = self._augmented(batches, epoch, first) if self.augment else self._plain(batches)
+        made = self._augmented(batches, self.augment, epoch, first) if self.augment else self._plain(batches)
         for batch, images_and_labels in enumerate(made, first):
             place = (epoch, batch, 0, self.rank) if self.rank else (epoch, batch)
             seed_generators(stream_seed(self.seed, *place), device)
@@ -111,12 +112,11 @@ class TrainingBatches:
             labels = self.split.labels.index_select(0, chosen)
             yield from zip(images.split(self._size), labels.split(self._size), strict=True)
 
-    def _augmented(self, batches: Tensor, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
-        assert self.augment
+    def _augmented(self, batches: Tensor, augment: Augment, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         generator = torch.Generator(batches.device)
         for batch, chosen in enumerate(batches, first):
             generator.manual_seed(stream_seed(self.seed, epoch, batch, 1))
-            images = self.augment(self.split.images.index_select(0, chosen), generator)
+            images = augment(self.split.images.index_select(0, chosen), generator)
             yield self.prepare(images[self._own]), self.split.labels.index_select(0, chosen[self._own])
 
 

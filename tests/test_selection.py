@@ -16,7 +16,7 @@ RESTLESS = ("model=mlp", "optimizer=sgd", "optimizer.lr=0.7", "scheduler=constan
 
 @pytest.mark.parametrize("average", [(), ("ema=0.3",)])
 def test_the_best_epoch_is_tested_and_stored(run_train: RunTrain, average: tuple[str, ...]) -> None:
-    for seed in range(1, 9):  # until the best is neither the first nor the last: which seed's is depends on the CPU
+    for seed in range(1, 9):  # until the best is neither the first nor the last: which seed does it depends on the CPU
         restless = (*RESTLESS, *average, f"seed={seed}")
         best = run_train(*restless, "select=best", folder=f"best{seed}")
         assert best.status == 0, best.errors

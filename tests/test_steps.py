@@ -6,18 +6,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lightning
 import pytest
 import torch
 from conftest import Run
+from lightning.pytorch.loops.fetchers import _PrefetchDataFetcher
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 
 from training import machine
 from training.classification import Classification
 from training.interruption import Interruption
-from training.steps import CALLBACK_HOOKS, MODULE_HOOKS, Steps
+from training.schedules import constant
+from training.steps import Steps, use_steps
 
 RunTrain = Callable[..., Run]
-SMALL = ("data.train_size=320", "data.val_size=60", "data.test_size=60")  # ten steps of 64 images in two epochs
+SMALL = ("data.train_size=320", "data.val_size=60", "data.test_size=60")  # ten batches of 64 images in two epochs
 TIMES = ("train_seconds", "images_per_second")
 RUNS = {
     "lenet": ["model=lenet", "optimizer=adamw"],
@@ -40,7 +43,7 @@ def checkpoint(folder: Path, number: int) -> dict[str, Any]:
 
 
 def same(found: Any, expected: Any) -> bool:
-    """In all but times and the two folders' names."""
+    """In all but times."""
     if isinstance(expected, dict):
         keys = [key for key in expected if key not in TIMES]
         return found.keys() == expected.keys() and all(same(found[key], expected[key]) for key in keys)
@@ -65,14 +68,13 @@ def test_it_leaves_the_same(name: str, run_train: RunTrain, monkeypatch: pytest.
     assert ours.metrics["train"] == expected.metrics["train"]
 
 
-def test_a_run_goes_on_under_either(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is saved between two batches is the same, too."""
-
+def test_an_interrupted_run_saves_the_same(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch) -> None:
     def on_train_batch_start(self: Interruption, trainer: Any, *_: Any) -> None:
         if trainer.global_step == 6:
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(Interruption, "on_train_batch_start", on_train_batch_start)
+    monkeypatch.setattr(_TrainingEpochLoop, "advance", None)
     ours = run_train(*SMALL, *RUNS["all options"], folder="ours")
     monkeypatch.setattr(Steps, "advance", LIGHTNINGS_OWN)
     expected = run_train(*SMALL, *RUNS["all options"], folder="expected")
@@ -80,20 +82,37 @@ def test_a_run_goes_on_under_either(run_train: RunTrain, monkeypatch: pytest.Mon
     assert same(checkpoint(ours.folder, -1), checkpoint(expected.folder, -1))
 
 
-@pytest.mark.parametrize("hook", MODULE_HOOKS)
-def test_every_hook_is_called_on_who_has_it(hook: str, run_train: RunTrain, monkeypatch: Any) -> None:
-    """A hook that the step itself leaves out makes it Lightning's own."""
-    quick = ("model=softmax_regression", *SMALL)
-    plain = run_train(*quick, folder="plain")
-    for owner in (Classification, Interruption) if hook in CALLBACK_HOOKS else (Classification,):
-        before, calls = getattr(owner, hook), []
+EVERYONES = ["on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step"]
+THE_MODULES = [
+    *("on_train_batch_start", "on_train_batch_end", "optimizer_zero_grad", "backward", "lr_scheduler_step"),
+    *("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer", "optimizer_step"),
+]
 
-        def counting(self: Any, *args: Any, before: Any = before, calls: list = calls, **kwargs: Any) -> Any:
-            calls.append(1)
-            return before(self, *args, **kwargs)
 
-        with monkeypatch.context() as patch:
-            patch.setattr(owner, hook, counting)
-            hooked = run_train(*quick, folder=owner.__name__)
-        assert hooked.metrics["weights_sha256"] == plain.metrics["weights_sha256"]
-        assert len(calls) >= 10
+@pytest.mark.parametrize(
+    ("owner", "hook"),
+    [
+        *((Classification, hook) for hook in [*EVERYONES, *THE_MODULES]),
+        *((Interruption, hook) for hook in [*EVERYONES, "on_train_batch_start", "on_train_batch_end"]),
+    ],
+)
+def test_every_hook_is_called_on_who_has_it(owner: type, hook: str, run_train: RunTrain, monkeypatch: Any) -> None:
+    before, calls = getattr(owner, hook), []
+
+    def counting(self: Any, *args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        return before(self, *args, **kwargs)
+
+    monkeypatch.setattr(owner, hook, counting)
+    assert run_train("model=softmax_regression", *SMALL).status == 0
+    assert len(calls) >= 10
+
+
+def test_scaled_losses_are_left_to_lightning() -> None:
+    trainer: Any = lightning.Trainer(barebones=True)
+    trainer.strategy.connect(Classification(torch.nn.Linear(1, 1), torch.optim.SGD, constant))
+    loop: Any = use_steps(trainer).fit_loop.epoch_loop
+    for scaler, lean in ((None, True), (object(), False)):
+        trainer.precision_plugin.scaler = scaler
+        loop.on_run_start(_PrefetchDataFetcher())
+        assert loop.lean == lean

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -22,7 +21,6 @@ from torchmetrics.functional.classification import multiclass_accuracy
 import data
 import models
 from data.batches import Preparation
-from training.classification import Classification
 
 ROOT = Path(__file__).parents[1]
 RunTrain = Callable[..., Run]
@@ -118,25 +116,6 @@ def test_a_clipped_gradient_changes_the_run(run_train: RunTrain, monkeypatch: py
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     mixed = run_train(*settings, "gradient_clip=0.1", "precision=bf16-mixed", folder="mixed")
     assert mixed.status == 0, mixed.errors
-
-
-def test_the_slow_way_to_set_an_attribute_is_not_taken_at_every_step(
-    run_train: RunTrain, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    set_attribute, names = torch.nn.Module.__setattr__, []
-
-    def listen(module: torch.nn.Module, name: str, value: Any) -> None:
-        names.extend([name] if isinstance(module, Classification) else [])
-        set_attribute(module, name, value)
-
-    monkeypatch.setattr(torch.nn.Module, "__setattr__", listen)
-    counts = []
-    for images in (20, 200):
-        names.clear()
-        run = run_train("model=mlp", "epochs=1", "batch_size=10", f"data.train_size={images}", folder=f"{images}")
-        assert run.status == 0, run.errors
-        counts.append(len(names))
-    assert counts[0] == counts[1] > 0
 
 
 def test_training_on_all_images(run_train: RunTrain) -> None:

@@ -21,7 +21,7 @@ class Agreement(Callback):
         self.any_failed = peers.largest(lambda: self.failed)
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Classification) -> None:  # type: ignore[override]
-        # Lightning asks at every step whether the first process got SIGTERM, and on CUDA waits for the answer.
+        # Lightning's own step asks whether the first process got SIGTERM, and on CUDA waits for the answer.
         trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
 
     def on_train_batch_end(  # type: ignore[override]

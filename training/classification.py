@@ -53,15 +53,6 @@ class Classification(lightning.LightningModule):
         self.weights, _ = split_parameters(network)
         self.train_sums, self.val_sums = Sums(), Sums()
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Lightning notes on the module which hook it is in, 46 times a step; what nn.Module does then to tell whether
-        that is a parameter takes a tenth of the step of a small network.
-        """
-        if name == "_current_fx_name":
-            object.__setattr__(self, name, value)
-        else:
-            super().__setattr__(name, value)
-
     @property
     def result(self) -> nn.Module:
         """The network that is validated, tested and stored."""

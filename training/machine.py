@@ -75,7 +75,8 @@ def describe_machine(accelerator: str = "cuda") -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         processor = next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
     threads = torch.get_num_threads()
-    parts = [processor, torch.backends.cpu.get_cpu_capability(), f"{threads} thread{'s' if threads > 1 else ''}", f"torch {version('torch')}"]
+    parts = [processor, torch.backends.cpu.get_cpu_capability()]
+    parts += [f"{threads} thread{'s' if threads > 1 else ''}", f"torch {version('torch')}"]
     if accelerator == "cuda" and torch.cuda.is_available():
         parts.insert(0, torch.cuda.get_device_name())
     return ", ".join(parts)

@@ -35,7 +35,6 @@ from .evaluation import figures, logits_of
 from .history import History, log
 from .interruption import Interruption
 from .processes import Peers
-from .profiling import NoProfiler
 from .run_folder import OthersFolder, RunFolder
 from .selection import BestNetwork
 from .steps import use_steps
@@ -194,7 +193,6 @@ def make_trainer(
             checkpoints.Checkpoints(folder.path / "checkpoints", config.checkpoint.every_minutes, peers),
             *([terminal.ProgressBar()] if on_terminal else []),
         ],
-        profiler=NoProfiler(),
         plugins=[checkpoints.CheckpointFiles(), TorchElasticEnvironment() if several else LightningEnvironment()],
         default_root_dir=folder.path,
         enable_progress_bar=on_terminal,

@@ -20,8 +20,10 @@ MODULE_HOOKS = (
 
 
 class Steps(_TrainingEpochLoop):
-    """Lightning's loop over the batches of an epoch, for batches that are on the device already. Where a callback or
-    the module has one of the hooks above, or losses are scaled (16-mixed), a step is Lightning's own.
+    """Lightning's loop over the batches of an epoch, for Classification: its batches are on the device already, it has
+    one optimizer and a schedule that moves at every step, accumulates no gradients and logs nothing within a step.
+    Where a callback or the module has one of the hooks above, or losses are scaled (16-mixed), and at the first step
+    after a stop, which settles the counters, a step is Lightning's own.
     """
 
     def on_run_start(self, data_fetcher: Any) -> None:
