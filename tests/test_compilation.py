@@ -14,10 +14,20 @@ RunTrain = Callable[..., Run]
 SMALL = ("data.train_size=160", "batch_size=32", "data.val_size=40", "data.test_size=40")
 DROPOUT = ("model=mlp", "model.dropout=0.5", "ema=0.9", "select=best")
 BATCH_NORM = ("model=densenet", "model.growth_rate=4", "model.layers_per_block=[1,1,1,1]")
+# torch's eager batch norm sums channels-last maps one by one, 1e-4 from what the compiled one finds, and float64. With
+# every step the two drift further apart, and Adam makes whole steps of gradients that are nothing but rounding.
+FEW_STEPS = ("optimizer=sgd", "epochs=1", "data.train_size=96")
 
 
-def test_compiled_or_not(run_train: RunTrain) -> None:
-    plain, compiled = (run_train(*DROPOUT, *SMALL, f"compile={wanted}", folder=wanted) for wanted in ("false", "true"))
+@pytest.mark.parametrize(
+    ("settings", "weights_differ", "losses_differ"),
+    [(DROPOUT, {"rtol": 1e-4, "atol": 1e-6}, 1e-5), ((*BATCH_NORM, *FEW_STEPS), {"rtol": 1e-3, "atol": 1e-3}, 2e-4)],
+    ids=["dropout", "batch norm"],
+)
+def test_compiled_or_not(
+    run_train: RunTrain, settings: tuple[str, ...], weights_differ: dict[str, float], losses_differ: float
+) -> None:
+    plain, compiled = (run_train(*SMALL, *settings, f"compile={wanted}", folder=wanted) for wanted in ("false", "true"))
     assert compiled.status == 0, compiled.errors
     assert (plain.metrics["compile"], plain.metrics["compile_seconds"]) == (False, None)
     assert compiled.metrics["compile"]
@@ -25,10 +35,11 @@ def test_compiled_or_not(run_train: RunTrain) -> None:
     expected, found = (models.load(run.folder).state_dict() for run in (plain, compiled))
     assert expected.keys() == found.keys()
     for key, tensor in expected.items():
-        torch.testing.assert_close(found[key], tensor, rtol=1e-4, atol=1e-6, msg=key)
+        torch.testing.assert_close(found[key], tensor, **weights_differ, msg=key)
     for split in ("train", "val", "test"):
         figures = plain.metrics[split]
-        assert compiled.metrics[split] == {**figures, "loss": pytest.approx(figures["loss"], rel=1e-5)}
+        loss = pytest.approx(figures["loss"], rel=losses_differ)
+        assert compiled.metrics[split] == {**figures, "loss": loss}
 
 
 def test_the_warm_up_leaves_no_trace(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch) -> None:
