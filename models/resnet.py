@@ -4,7 +4,7 @@ Source: He, Zhang, Ren & Sun, "Deep Residual Learning for Image Recognition", CV
 column of table 1.
 
 Departures: the shortcuts that change the shape are projections (the paper's option B; its table 2 measures 18 layers
-with option A, zero padding). `form="paper"` has no other. `form="course"`, the default, is that of "Dive into Deep
+with option A, zero padding). `variant="paper"` has no other. `variant="d2l"`, the default, is that of "Dive into Deep
 Learning", section 8.6: convolutions keep their biases, and the projections have no batch norm. The native geometry
 begins with a 3 x 3 convolution of stride 1 and has no pooling (as the paper's networks for CIFAR-10, section 4.2).
 """
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from .image_size import check_images, is_native
 from .initialization import initialize
 
-FORMS = ("course", "paper")
+VARIANTS = ("d2l", "paper")
 STAGES = {"conv2_x": (64, 1), "conv3_x": (128, 2), "conv4_x": (256, 2), "conv5_x": (512, 2)}  # (channels, stride)
 
 
@@ -54,13 +54,13 @@ class ResNet18(nn.Sequential):
         image_size: int = 224,
         in_channels: int = 1,
         num_classes: int = 10,
-        form: Literal["course", "paper"] = "course",
+        variant: Literal["d2l", "paper"] = "d2l",
     ) -> None:
         super().__init__()
         native = is_native("ResNet18", image_size)
-        if form not in FORMS:
-            raise ValueError(f"ResNet18: form must be one of {', '.join(FORMS)}, got {form!r}")
-        paper = form == "paper"
+        if variant not in VARIANTS:
+            raise ValueError(f"ResNet18: variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
+        paper = variant == "paper"
         self.image_size, self.in_channels = image_size, in_channels
         kernel_size, stride, padding = (3, 1, 1) if native else (7, 2, 3)
 

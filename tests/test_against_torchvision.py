@@ -42,7 +42,7 @@ def test_vgg11() -> None:
 def test_resnet18() -> None:
     with torch.device("meta"):
         theirs = resnet18(weights=None)
-    ours = models.create("resnet18", image_size=64, in_channels=3, num_classes=1000, form="paper")
+    ours = models.create("resnet18", image_size=64, in_channels=3, num_classes=1000, variant="paper")
     share_weights(ours, theirs)
     assert_equal_outputs_and_gradients(ours, theirs, image_size=64)
     for our, their in zip(ours.buffers(), theirs.buffers(), strict=True):

@@ -175,12 +175,12 @@ SPECIFICATIONS = [
     ("resnet18", {"image_size": 28}, specified("conv 3 s1 p1 64, norm, relu", resnet("", ""))),
     (
         "resnet18",
-        {"form": "paper"},
+        {"variant": "paper"},
         specified("conv 7 s2 p3 64 no bias, norm, relu, max 3 s2 p1", resnet(" no bias", "norm")),
     ),
     (
         "resnet18",
-        {"form": "paper", "image_size": 28},
+        {"variant": "paper", "image_size": 28},
         specified("conv 3 s1 p1 64 no bias, norm, relu", resnet(" no bias", "norm")),
     ),
     ("densenet", {}, specified("conv 7 s2 p3 64, norm, relu, max 3 s2 p1", DENSENET)),
@@ -272,9 +272,9 @@ PARAMETERS = [  # worked out by hand for 1 channel and 10 classes; (inputs + 1) 
     ("googlenet", {"image_size": 28}, 5_977_530 - 64 * (7**2 - 3**2)),  # 5,974,970
     ("resnet18", {}, 11_178_378),
     ("resnet18", {"image_size": 28}, 11_178_378 - 64 * (7**2 - 3**2)),  # 11,175,818
-    ("resnet18", {"form": "paper"}, 11_178_378 - 5 * (64 + 128 + 256 + 512) + 2 * (128 + 256 + 512)),
-    ("resnet18", {"form": "paper", "image_size": 28}, 11_172_810),
-    ("resnet18", {"form": "paper", "in_channels": 3, "num_classes": 1000}, 11_689_512),  # the published figure
+    ("resnet18", {"variant": "paper"}, 11_178_378 - 5 * (64 + 128 + 256 + 512) + 2 * (128 + 256 + 512)),
+    ("resnet18", {"variant": "paper", "image_size": 28}, 11_172_810),
+    ("resnet18", {"variant": "paper", "in_channels": 3, "num_classes": 1000}, 11_689_512),  # the published figure
     ("densenet", {}, 758_226),
     ("densenet", {"image_size": 28}, 758_226 - 64 * (7**2 - 3**2)),  # 755,666
 ]
@@ -324,7 +324,7 @@ def test_native_size_alone(name: str) -> None:
         ("vgg11", {"dropout": 1.5}, "VGG11: dropout must be at least 0 and below 1, got 1.5"),
         ("vgg11", {"hidden_size": -4}, "VGG11: hidden_size must be at least 1, got -4"),
         ("nin", {"dropout": 1.0}, "NiN: dropout must be at least 0 and below 1, got 1.0"),
-        ("resnet18", {"form": "v2"}, "ResNet18: form must be one of course, paper, got 'v2'"),
+        ("resnet18", {"variant": "v2"}, "ResNet18: variant must be one of d2l, paper, got 'v2'"),
         ("densenet", {"growth_rate": 0}, "DenseNet: growth_rate must be at least 1, got 0"),
         ("densenet", {"layers_per_block": (4, 4)}, "layers_per_block must be four numbers of at least 1, got (4, 4)"),
         ("densenet", {"layers_per_block": (4, 4, 4, 0)}, "four numbers of at least 1, got (4, 4, 4, 0)"),

@@ -37,7 +37,7 @@ def test_lenet_by_hand() -> None:
     [
         ("softmax_regression", {}, 784 * 10),
         ("mlp", {}, 784 * 256 + 256 * 10),
-        ("resnet18", {"form": "paper", "in_channels": 3, "num_classes": 1000}, 1_814_073_344),  # the published 1.8 G
+        ("resnet18", {"variant": "paper", "in_channels": 3, "num_classes": 1000}, 1_814_073_344),  # the published 1.8 G
         ("vgg11", {"in_channels": 3, "num_classes": 1000}, 7_609_090_048),  # the published 7.6 G
     ],
 )
@@ -55,7 +55,7 @@ def test_stages_are_the_whole_network(name: str) -> None:
 
 
 def test_one_network(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    run(monkeypatch, "resnet18", "--image-size", "224", "form=paper", "--in-channels=3", "--num-classes=1000")
+    run(monkeypatch, "resnet18", "--image-size", "224", "variant=paper", "--in-channels=3", "--num-classes=1000")
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == "resnet18 output parameters multiply-adds"
     assert lines[2] == "conv1 1 x 64 x 112 x 112 9,536 118,013,952"
