@@ -9,8 +9,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from data import DATASETS, TRAIN_IMAGES, DataError, load
+from launch import errors, flags
 from models import WeightsError, cards
-from training import errors, flags
 
 if TYPE_CHECKING:
     from data.splits import Images
@@ -85,11 +85,11 @@ def measure(source: str, command: argparse.Namespace) -> dict[str, Any]:
     from training import evaluation, machine
 
     device = machine.choose_accelerator(command.device)
-    network, prepare = load_network(file), evaluation.preparation(card)
+    network, preprocess = load_network(file), evaluation.preprocess_of(card)
     data_name = command.data or card["data"]
     images, recorded = choose_images(file, data_name, command.split, command.quick)
-    figures = evaluation.figures(evaluation.logits_of(network, images, prepare, device), images.labels)
-    as_recorded = evaluation.agree(figures, recorded) if recorded else None
+    figures = evaluation.compute_metrics(evaluation.predict_logits(network, images, preprocess, device), images.labels)
+    as_recorded = evaluation.metrics_match(figures, recorded) if recorded else None
     remark = {None: "", True: ", as recorded", False: f", recorded {recorded}"}[as_recorded]
     print(
         f"{data_name}: {command.split} accuracy {figures['accuracy']:.4f}, loss {figures['loss']:.4f} "

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data import DATASETS, load
+from launch import errors, flags
 from models import WeightsError, cards
-from training import errors, flags
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -93,9 +93,9 @@ def is_ours(path: Path) -> bool:
 
 def describe(file: cards.WeightsFile) -> dict[str, str]:
     """What the ONNX file says of itself. Raises WeightsError if the card does not."""
-    from training.evaluation import preparation
+    from training.evaluation import preprocess_of
 
-    card, prepare = file.card, preparation(file.card)
+    card, preprocess = file.card, preprocess_of(file.card)
     try:
         accuracy = card["metrics"]["test"]["accuracy"]
     except (KeyError, TypeError):
@@ -105,9 +105,9 @@ def describe(file: cards.WeightsFile) -> dict[str, str]:
         "arguments": json.dumps(card["arguments"]),
         "data": card["data"],
         "classes": json.dumps(card["classes"]),
-        "image_size": str(prepare.image_size),
-        "mean": str(prepare.mean),
-        "std": str(prepare.std),
+        "image_size": str(preprocess.image_size),
+        "mean": str(preprocess.mean),
+        "std": str(preprocess.std),
         "test_accuracy": str(accuracy),
         OURS: hashlib.sha256(file.content).hexdigest(),
     }
@@ -117,15 +117,15 @@ def images_to_compare(card: dict[str, Any]) -> Tensor:
     """(7, in_channels, image_size, image_size), standardised: four of noise, and three test images of the data set."""
     import torch
 
-    from training.evaluation import preparation
+    from training.evaluation import preprocess_of
 
-    prepare, channels = preparation(card), card["arguments"]["in_channels"]
-    size = (channels, prepare.image_size, prepare.image_size)
+    preprocess, channels = preprocess_of(card), card["arguments"]["in_channels"]
+    size = (channels, preprocess.image_size, preprocess.image_size)
     noise = torch.randn(4, *size, generator=torch.Generator().manual_seed(0))
     if card["data"] not in DATASETS:
         return torch.cat([noise, noise[:3] / 2])
     test = load(card["data"], card["arguments"]["num_classes"]).test
-    return torch.cat([noise, prepare(test.images[:3]).expand(-1, channels, -1, -1)])
+    return torch.cat([noise, preprocess(test.images[:3]).expand(-1, channels, -1, -1)])
 
 
 @contextlib.contextmanager

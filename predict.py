@@ -6,9 +6,10 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from data import DataError, pictures
+import pictures
+from data import DataError
+from launch import errors, flags
 from models import WeightsError, cards
-from training import errors, flags
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,10 +90,10 @@ def classify(file: cards.WeightsFile, seen: list[np.ndarray], device: str) -> li
     from models.weights import load_network
     from training import evaluation, machine
 
-    network, prepare = load_network(file), evaluation.preparation(file.card)
+    network, preprocess = load_network(file), evaluation.preprocess_of(file.card)
     images = torch.stack([torch.from_numpy(pixels) for pixels in seen])
     unlabelled = Images(images, torch.zeros(len(images), dtype=torch.int64))
-    logits = evaluation.logits_of(network, unlabelled, prepare, machine.choose_accelerator(device))
+    logits = evaluation.predict_logits(network, unlabelled, preprocess, machine.choose_accelerator(device))
     if not logits.isfinite().all():
         raise errors.RunFailed(f"{file.path} answers with numbers that are not finite. {cards.WHAT_NEXT}")
     if (classes := len(file.card["classes"])) != logits.shape[1]:

@@ -18,7 +18,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from training import command_line, errors, flags, processes, resuming, settings, sweep
+from launch import errors, flags, processes, settings, sweep
+from launch.overrides import complete, explain, job_name, quote
+from launch.resume import check_unchanged, finished, is_run
+from reports import sweep_summary
 
 ROOT = Path(__file__).resolve().parent
 outcomes: list[sweep.Outcome] = []  # of the jobs: Hydra does not hand back what they return
@@ -32,8 +35,8 @@ def main() -> int:
     started: sweep.Sweep | None = None
     error: BaseException | None = None
     try:
-        processes.settle_in()
-        sys.argv[1:], started = command_line.complete(sys.argv[1:], ROOT / "runs")
+        processes.configure_worker()
+        sys.argv[1:], started = complete(sys.argv[1:], ROOT / "runs")
         if started:  # a launcher may run its jobs in other processes, from any folder
             os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         job()
@@ -45,7 +48,7 @@ def main() -> int:
         signal.signal(signal.SIGTERM, previous)
     if started:
         try:
-            sweep.finish(started, outcomes)
+            sweep_summary.finish(started, outcomes)
         except (Exception, KeyboardInterrupt) as raised:
             error = error or raised
     if isinstance(error, KeyboardInterrupt | errors.Interrupted):
@@ -63,12 +66,12 @@ def terminate(*_: object) -> None:
 def job(config: DictConfig) -> None:
     """One run. It answers for its own errors, so that a sweep goes on to its next job."""
     hydra_config = HydraConfig.get()
-    name, status, message = command_line.job_name(config, hydra_config.job.override_dirname), 0, ""
+    name, status, message = job_name(config, hydra_config.job.override_dirname), 0, ""
     try:
         if hydra_config.mode == RunMode.MULTIRUN:
             print(f"job {hydra_config.job.num + 1}: {name}")
             path = Path(hydra_config.sweep.dir) / name
-            config["resume" if resuming.is_run(path) else "run_dir"] = str(path)
+            config["resume" if is_run(path) else "run_dir"] = str(path)
         status = train(config)
     except Exception as error:
         status, message = answer(error)
@@ -83,7 +86,7 @@ def job(config: DictConfig) -> None:
 
 def answer(error: BaseException) -> tuple[int, str]:
     if isinstance(error, HydraException | OmegaConfBaseException):
-        error = command_line.explain(error, ROOT / "configs")
+        error = explain(error, ROOT / "configs")
     return errors.report(error)
 
 
@@ -91,11 +94,11 @@ def train(config: DictConfig) -> int:
     """The exit status, if nothing is raised."""
     plain = settings.check(OmegaConf.to_container(config, resolve=True))
     if config.resume:
-        resuming.check_unchanged(Path(config.resume), plain)
-        if message := resuming.finished(Path(config.resume), config.epochs):
+        check_unchanged(Path(config.resume), plain)
+        if message := finished(Path(config.resume), config.epochs):
             print(message)
             return 0
-    if settings.is_ddp(config) and not processes.place():
+    if settings.is_ddp(config) and not processes.rank_info():
         return start_processes(config)
 
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # torchmetrics imports it; it may list the fonts then
@@ -110,7 +113,7 @@ def start_processes(config: DictConfig) -> int:
     arguments = sys.argv[1:]
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         folder = "resume" if config.resume else "run_dir"
-        arguments = [*HydraConfig.get().overrides.task, f"{folder}={command_line.quote(config[folder])}"]
+        arguments = [*HydraConfig.get().overrides.task, f"{folder}={quote(config[folder])}"]
     return processes.start(arguments, config.trainer.devices)
 
 

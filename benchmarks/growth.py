@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 import models
+from launch import flags
 from models.description import describe
 from models.image_size import NATIVE, SMALLEST_TEXTBOOK
-from training import flags
 from training.machine import describe_machine
 
 from . import saved

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import data
-from data import pictures
+import pictures
 from data.splits import Images
 from models import cards
 from models.weights import load_network
@@ -29,11 +29,11 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000, help="the first test images (default: 1000)")
     command = parser.parse_args()
     file = cards.read(command.weights)
-    network, prepare, name = load_network(file), evaluation.preparation(file.card), file.card["data"]
+    network, preprocess, name = load_network(file), evaluation.preprocess_of(file.card), file.card["data"]
     images, labels = data.load(name, test_size=command.images).test
 
     def answers(images: torch.Tensor) -> torch.Tensor:
-        return evaluation.logits_of(network, Images(images, labels), prepare).argmax(dim=1)
+        return evaluation.predict_logits(network, Images(images, labels), preprocess).argmax(dim=1)
 
     own = answers(images)
     print(f"{file.card['network']} on {name}, {len(labels)} test images\n")

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from training import atomic, errors
+from launch import atomic, errors
 
 RESULTS = Path(__file__).resolve().with_name("results")
 

@@ -46,9 +46,9 @@ import train
 from benchmarks import saved
 from benchmarks.pytorch_example import unpack
 from data.batches import TrainingBatches
-from training import errors, flags
-from training.classification import parameter_groups
+from launch import errors, flags
 from training.machine import choose_accelerator, choose_precision, describe_machine
+from training.module import parameter_groups
 
 DEVICE = choose_accelerator("auto")
 WARM_UP, ROUNDS = 3, 12  # batches before the first round; rounds of a turn, all of them in one epoch

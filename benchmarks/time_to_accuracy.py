@@ -20,9 +20,10 @@ from typing import Any
 
 import yaml
 
+import publish
 from benchmarks import saved
 from benchmarks.pytorch_example import unpack
-from training import errors, flags, publish
+from launch import errors, flags
 from training.machine import describe_machine
 
 EXAMPLE = "pytorch/examples"

@@ -17,7 +17,7 @@ from .splits import Images
 
 
 @dataclass(frozen=True)
-class Preparation:
+class Preprocess:
     """What turns pixels into a network's input: uint8 or float (N, H, W), in 0..255 -> float32
     (N, 1, image_size, image_size).
     """
@@ -34,12 +34,12 @@ class Preparation:
         return batch.mul_(1 / (255 * self.std))
 
 
-def stream_seed(seed: int, *place: int) -> int:
-    """A 63-bit seed for the draws at one place of a run: (epoch,) for an order, (epoch, batch) for what the network
+def stream_seed(seed: int, *rng_key: int) -> int:
+    """A 63-bit seed for the draws of one stream of a run: (epoch,) for an order, (epoch, batch) for what the network
     draws on a batch, (epoch, batch, 1) for its augmentation, (epoch, batch, 0, rank) for the networks of processes
     other than the first.
     """
-    digest = hashlib.blake2b(struct.pack(f"<{1 + len(place)}q", seed, *place), digest_size=8).digest()
+    digest = hashlib.blake2b(struct.pack(f"<{1 + len(rng_key)}q", seed, *rng_key), digest_size=8).digest()
     return int.from_bytes(digest) >> 1
 
 
@@ -77,14 +77,20 @@ class TrainingBatches:
         self,
         split: Images,
         batch_size: int,
-        prepare: Preparation,
+        preprocess: Preprocess,
         seed: int,
         position: Callable[[], tuple[int, int]],
         augment: Augment | None = None,
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        self.split, self.batch_size, self.prepare, self.seed, self.position = split, batch_size, prepare, seed, position
+        self.split, self.batch_size, self.preprocess, self.seed, self.position = (
+            split,
+            batch_size,
+            preprocess,
+            seed,
+            position,
+        )
         self.augment, self.rank = augment, rank
         self._size = batch_size // world
         self._own = slice(rank * self._size, (rank + 1) * self._size)
@@ -99,16 +105,16 @@ class TrainingBatches:
         batches = order[: len(self) * self.batch_size].view(len(self), self.batch_size)[first:]
         made = self._augmented(batches, self.augment, epoch, first) if self.augment else self._plain(batches)
         for batch, images_and_labels in enumerate(made, first):
-            place = (epoch, batch, 0, self.rank) if self.rank else (epoch, batch)
-            seed_generators(stream_seed(self.seed, *place), device)
+            rng_key = (epoch, batch, 0, self.rank) if self.rank else (epoch, batch)
+            seed_generators(stream_seed(self.seed, *rng_key), device)
             yield images_and_labels
 
     def _plain(self, batches: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Some batches ahead are made at once: small ones take half as long then."""
-        ahead = max(1, PIXELS_AHEAD // (self._size * self.prepare.image_size**2))
+        ahead = max(1, PIXELS_AHEAD // (self._size * self.preprocess.image_size**2))
         for start in range(0, len(batches), ahead):
             chosen = batches[start : start + ahead, self._own].flatten()
-            images = self.prepare(self.split.images.index_select(0, chosen))  # a fifth of what images[...] takes
+            images = self.preprocess(self.split.images.index_select(0, chosen))  # a fifth of what images[...] takes
             labels = self.split.labels.index_select(0, chosen)
             yield from zip(images.split(self._size), labels.split(self._size), strict=True)
 
@@ -117,7 +123,7 @@ class TrainingBatches:
         for batch, chosen in enumerate(batches, first):
             generator.manual_seed(stream_seed(self.seed, epoch, batch, 1))
             images = augment(self.split.images.index_select(0, chosen), generator)
-            yield self.prepare(images[self._own]), self.split.labels.index_select(0, chosen[self._own])
+            yield self.preprocess(images[self._own]), self.split.labels.index_select(0, chosen[self._own])
 
 
 EVALUATION_BATCH = 128  # images; bounds the memory of an evaluation at every image size
@@ -129,16 +135,16 @@ class EvaluationBatches:
     """
 
     def __init__(
-        self, split: Images, batch_size: int, prepare: Callable[[Tensor], Tensor], rank: int = 0, world: int = 1
+        self, split: Images, batch_size: int, preprocess: Callable[[Tensor], Tensor], rank: int = 0, world: int = 1
     ) -> None:
-        self.split, self.batch_size, self.prepare, self.rank, self.world = split, batch_size, prepare, rank, world
+        self.split, self.batch_size, self.preprocess, self.rank, self.world = split, batch_size, preprocess, rank, world
 
     def __len__(self) -> int:
         return -(-len(self.split.labels) // (self.batch_size * self.world))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for images, labels in zip(*map(self._batches, self.split), strict=True):
-            yield self.prepare(images), labels
+            yield self.preprocess(images), labels
 
     def _batches(self, tensor: Tensor) -> Sequence[Tensor]:
         if self.world == 1:

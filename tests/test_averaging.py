@@ -8,7 +8,7 @@ import torch
 from conftest import Run
 
 import models
-from training.classification import Classification
+from training.module import ClassificationModule
 
 RunTrain = Callable[..., Run]
 NETWORK = ("model=densenet", "model.growth_rate=4", "model.layers_per_block=[1,1,1,1]", "scheduler=constant")
@@ -19,21 +19,21 @@ SMALL = ("data.train_size=320", "data.val_size=100", "data.test_size=100")
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, torch.Tensor]]:
     """What the trained network is before the first step and after each."""
     states: list[dict[str, torch.Tensor]] = []
-    step, start = Classification.optimizer_step, Classification.on_train_start
+    step, start = ClassificationModule.optimizer_step, ClassificationModule.on_train_start
 
-    def keep(task: Classification) -> None:
+    def keep(task: ClassificationModule) -> None:
         states.append({key: value.clone() for key, value in task.network.state_dict().items()})
 
-    def on_train_start(self: Classification) -> None:
+    def on_train_start(self: ClassificationModule) -> None:
         start(self)
         keep(self)
 
-    def optimizer_step(self: Classification, *args: object, **kwargs: object) -> None:
+    def optimizer_step(self: ClassificationModule, *args: object, **kwargs: object) -> None:
         step(self, *args, **kwargs)
         keep(self)
 
-    monkeypatch.setattr(Classification, "on_train_start", on_train_start)
-    monkeypatch.setattr(Classification, "optimizer_step", optimizer_step)
+    monkeypatch.setattr(ClassificationModule, "on_train_start", on_train_start)
+    monkeypatch.setattr(ClassificationModule, "optimizer_step", optimizer_step)
     return states
 
 

@@ -5,7 +5,7 @@ import torch
 from torchvision.transforms import v2
 
 from data import batches
-from data.batches import EvaluationBatches, Preparation, TrainingBatches, epoch_order, stream_seed
+from data.batches import EvaluationBatches, Preprocess, TrainingBatches, epoch_order, stream_seed
 from data.splits import Images
 
 IMAGES = torch.randint(0, 256, (50, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -13,7 +13,7 @@ SPLIT = Images(IMAGES, torch.arange(50))  # each label names its image
 
 
 def batches_of(seed: int = 1, epoch: int = 0, first: int = 0) -> list[torch.Tensor]:
-    loader = TrainingBatches(SPLIT, 16, Preparation(0.3, 0.4, 28), seed, lambda: (epoch, first))
+    loader = TrainingBatches(SPLIT, 16, Preprocess(0.3, 0.4, 28), seed, lambda: (epoch, first))
     assert len(loader) == 3
     return [labels for _, labels in loader]
 
@@ -28,7 +28,7 @@ def test_preparation_equals_torchvision(size: int) -> None:
         ]
     )
     expected = torch.stack([transform(image.unsqueeze(0)) for image in IMAGES[:4]])
-    prepared = Preparation(0.3, 0.4, size)(IMAGES[:4])
+    prepared = Preprocess(0.3, 0.4, size)(IMAGES[:4])
     assert prepared.dtype == torch.float32
     torch.testing.assert_close(prepared, expected, rtol=1e-5, atol=1e-5)
 
@@ -37,13 +37,13 @@ def test_preparation_equals_torchvision(size: int) -> None:
 def test_images_stay_with_their_labels(ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many batches are made at once."""
     monkeypatch.setattr(batches, "PIXELS_AHEAD", ahead * 8 * 28 * 28)
-    prepare, size = Preparation(0.3, 0.4, 28), 8
-    made = list(TrainingBatches(SPLIT, size, prepare, 1, lambda: (0, 1)))
+    preprocess, size = Preprocess(0.3, 0.4, 28), 8
+    made = list(TrainingBatches(SPLIT, size, preprocess, 1, lambda: (0, 1)))
     assert len(made) == 5
     order = epoch_order(50, 1, 0)[size:]
     for place, (images, labels) in enumerate(made):
         assert torch.equal(labels, order[place * size : (place + 1) * size])
-        assert torch.equal(images, prepare(IMAGES[labels]))
+        assert torch.equal(images, preprocess(IMAGES[labels]))
 
 
 def test_an_epoch_sees_each_image_at_most_once_and_drops_the_incomplete_batch() -> None:
@@ -72,7 +72,7 @@ def test_beginning_later_gives_the_rest_of_the_same_epoch() -> None:
 def test_draws_within_a_batch_are_a_function_of_its_place() -> None:
     def draws(epoch: int, first: int) -> list[float]:
         torch.manual_seed(first)  # what was drawn before does not matter
-        loader = TrainingBatches(SPLIT, 16, Preparation(0.3, 0.4, 28), 1, lambda: (epoch, first))
+        loader = TrainingBatches(SPLIT, 16, Preprocess(0.3, 0.4, 28), 1, lambda: (epoch, first))
         return [torch.rand(()).item() for _ in loader]
 
     assert draws(0, 1) == draws(0, 0)[1:]
@@ -89,7 +89,7 @@ def test_augmentation_draws_by_its_batch_and_leaves_other_draws_alone() -> None:
 
         place = (epoch, first)
         loader = TrainingBatches(
-            SPLIT, 16, Preparation(0.3, 0.4, 28), seed, lambda: place, augment if augmented else None
+            SPLIT, 16, Preprocess(0.3, 0.4, 28), seed, lambda: place, augment if augmented else None
         )
         return own, [torch.rand(()).item() for _ in loader]
 
@@ -107,7 +107,7 @@ def test_places_have_seeds_of_their_own() -> None:
 
 @pytest.mark.parametrize("batch_size", [7, 50, 128])
 def test_evaluation_sees_every_image_once_in_order(batch_size: int) -> None:
-    batches = EvaluationBatches(SPLIT, batch_size, Preparation(0.3, 0.4, 28))
+    batches = EvaluationBatches(SPLIT, batch_size, Preprocess(0.3, 0.4, 28))
     labels = [labels for _, labels in batches]
     assert len(labels) == len(batches)
     assert torch.cat(labels).tolist() == list(range(50))

@@ -9,13 +9,13 @@ from torch import nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from training.classification import Classification, Sums, parameter_groups
+from training.module import ClassificationModule, LossAndAccuracy, parameter_groups
 from training.schedules import constant
 
 
 def test_sums_are_those_of_torchmetrics() -> None:
     generator = torch.Generator().manual_seed(0)
-    sums, loss, accuracy = Sums(), MeanMetric(), MulticlassAccuracy(10, average="micro")
+    sums, loss, accuracy = LossAndAccuracy(), MeanMetric(), MulticlassAccuracy(10, average="micro")
     for epoch in range(2):  # the second shows that the first was forgotten
         loss.reset()
         accuracy.reset()
@@ -26,19 +26,23 @@ def test_sums_are_those_of_torchmetrics() -> None:
             sums.update(logits, labels, mean)
             loss.update(mean, weight=images)
             accuracy.update(logits, labels)
-        values = sums.finish()
+        values = sums.compute_and_reset()
         torch.testing.assert_close(values["loss"].float(), loss.compute())
         torch.testing.assert_close(values["accuracy"], accuracy.compute())
 
 
 def test_sums_travel_in_the_state() -> None:
-    sums, resumed = Sums(), Sums()
+    sums, resumed = LossAndAccuracy(), LossAndAccuracy()
     logits, labels = torch.eye(10), torch.arange(10).roll(3)
     sums.update(logits, labels, torch.tensor(1.5))
     resumed.load_state_dict(sums.state_dict())
     for each in (sums, resumed):
         each.update(logits, torch.arange(10), torch.tensor(0.5))
-    assert resumed.finish() == sums.finish() == {"loss": torch.tensor(1.0), "accuracy": torch.tensor(0.5)}
+    assert (
+        resumed.compute_and_reset()
+        == sums.compute_and_reset()
+        == {"loss": torch.tensor(1.0), "accuracy": torch.tensor(0.5)}
+    )
 
 
 def test_weight_decay_leaves_biases_and_norms_alone() -> None:
@@ -58,7 +62,7 @@ def test_the_loss_is_smoothed_cross_entropy_plus_the_weights_magnitudes() -> Non
     linear = nn.Linear(4, 3)
     network = nn.Sequential(nn.Flatten(), linear, nn.BatchNorm1d(3)).double()
     optimizer, scheduler = partial(torch.optim.SGD, lr=0.1), constant
-    task = Classification(network, optimizer, scheduler, label_smoothing=0.2, l1=0.01)
+    task = ClassificationModule(network, optimizer, scheduler, label_smoothing=0.2, l1=0.01)
     images, labels = torch.randn(6, 1, 2, 2).double(), torch.tensor([0, 2, 1, 1, 0, 2])
     loss = task.training_step((images, labels), 0)
 
@@ -67,8 +71,8 @@ def test_the_loss_is_smoothed_cross_entropy_plus_the_weights_magnitudes() -> Non
     targets = 0.8 * np.eye(3)[labels.numpy()] + 0.2 / 3
     expected = -(targets * log_probabilities).sum(axis=1).mean() + 0.01 * linear.weight.abs().sum().item()
     assert loss.item() == pytest.approx(expected, rel=1e-12)
-    assert task.train_sums.finish()["loss"].item() == pytest.approx(expected, rel=1e-12)
+    assert task.train_metrics.compute_and_reset()["loss"].item() == pytest.approx(expected, rel=1e-12)
 
     task.validation_step((images, labels), 0)
     plain = -log_probabilities[range(6), labels].mean()
-    assert task.val_sums.finish()["loss"].item() == pytest.approx(plain, rel=1e-12)
+    assert task.val_metrics.compute_and_reset()["loss"].item() == pytest.approx(plain, rel=1e-12)

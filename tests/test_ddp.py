@@ -16,13 +16,14 @@ import torch
 from conftest import Run
 from safetensors.torch import load_file
 
-from data.batches import EvaluationBatches, Preparation, TrainingBatches
+from data.batches import EvaluationBatches, Preprocess, TrainingBatches
 from data.splits import Images
-from training import errors, processes
-from training.agreement import Agreement
-from training.classification import Sums
-from training.command_line import complete
-from training.interruption import Interruption
+from launch import errors, processes
+from launch.overrides import complete
+from training import distributed
+from training.callbacks.interruption import Interruption
+from training.callbacks.synchronisation import SynchronizeProcesses
+from training.module import LossAndAccuracy
 
 ROOT = Path(__file__).parents[1]
 RunTrain = Callable[..., Run]
@@ -45,7 +46,7 @@ def test_processes_have_slices_of_the_same_batches(world: int, augmented: bool) 
 
     def batches(rank: int, world: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         loader = TrainingBatches(
-            SPLIT, 16, Preparation(0.3, 0.4, 28), 1, lambda: (2, 3), augment if augmented else None, rank, world
+            SPLIT, 16, Preprocess(0.3, 0.4, 28), 1, lambda: (2, 3), augment if augmented else None, rank, world
         )
         return list(loader)
 
@@ -58,7 +59,7 @@ def test_processes_have_slices_of_the_same_batches(world: int, augmented: bool) 
 
 def test_networks_draw_differently_in_each_process() -> None:
     def draws(*place: int) -> list[float]:
-        loader = TrainingBatches(SPLIT, 16, Preparation(0.3, 0.4, 28), 1, lambda: (0, 0), None, *place)
+        loader = TrainingBatches(SPLIT, 16, Preprocess(0.3, 0.4, 28), 1, lambda: (0, 0), None, *place)
         return [torch.rand(()).item() for _ in loader]
 
     assert draws(0, 2) == draws()
@@ -71,10 +72,10 @@ def test_networks_draw_differently_in_each_process() -> None:
 def test_evaluation_sees_every_image_in_one_process(images: int, world: int) -> None:
     split = Images(*(tensor[:images] for tensor in SPLIT))
     shares = [
-        [labels for _, labels in EvaluationBatches(split, 64, Preparation(0.3, 0.4, 28), rank, world)]
+        [labels for _, labels in EvaluationBatches(split, 64, Preprocess(0.3, 0.4, 28), rank, world)]
         for rank in range(world)
     ]
-    assert {len(share) for share in shares} == {len(EvaluationBatches(split, 64, Preparation(0.3, 0.4, 28), 0, world))}
+    assert {len(share) for share in shares} == {len(EvaluationBatches(split, 64, Preprocess(0.3, 0.4, 28), 0, world))}
     sizes = [len(labels) for share in shares for labels in share]
     assert min(sizes) > 0
     assert max(sizes) <= 64
@@ -82,19 +83,21 @@ def test_evaluation_sees_every_image_in_one_process(images: int, world: int) -> 
 
 
 def test_a_loss_that_is_not_finite_elsewhere_is_met_here_too() -> None:
-    class Other(processes.Peers):
-        def exchange(self) -> None:
+    class Other(distributed.Peers):
+        def sync(self) -> None:
             self._largest = [max(own(), 1) for own in self._own]
 
     asked: list[str] = []
-    task = SimpleNamespace(device=torch.device("cpu"), train_sums=Sums(), check_finite=asked.append)
-    Agreement(Other(0, 2, group="a group")).on_train_batch_end(cast(Any, None), cast(Any, task), None, None, 4)
+    task = SimpleNamespace(device=torch.device("cpu"), train_metrics=LossAndAccuracy(), check_finite=asked.append)
+    SynchronizeProcesses(Other(0, 2, group="a group")).on_train_batch_end(
+        cast(Any, None), cast(Any, task), None, None, 4
+    )
     assert asked == [", batch 5"]
 
 
 def test_a_signal_that_comes_twice_still_lets_all_stop_together(tmp_path: Path) -> None:
-    class Other(processes.Peers):
-        def exchange(self) -> None:
+    class Other(distributed.Peers):
+        def sync(self) -> None:
             self._largest = [own() for own in self._own]
 
     peers = Other(0, 2, group="a group")
@@ -104,7 +107,7 @@ def test_a_signal_that_comes_twice_still_lets_all_stop_together(tmp_path: Path) 
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGTERM)
         interruption.on_train_batch_end(trainer)  # the others have not been told
-        peers.exchange()
+        peers.sync()
         with pytest.raises(errors.Interrupted, match="stopped by SIGTERM in epoch 1, after step 7"):
             interruption.on_train_batch_end(trainer)
 
@@ -113,12 +116,12 @@ def test_a_signal_that_comes_twice_still_lets_all_stop_together(tmp_path: Path) 
 def environment(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
     """As one of so many processes on machines that have so many each."""
 
-    def place(world: int, local_world: int) -> None:
+    def ranks(world: int, local_world: int) -> None:
         values = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": local_world}
         for name, value in values.items():
             monkeypatch.setenv(name, str(value))
 
-    return place
+    return ranks
 
 
 @pytest.mark.parametrize(
@@ -156,10 +159,10 @@ CHILD = """
 import os, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from training import processes
-processes.settle_in()
-if processes.place().rank == 0:
-    processes.tell_starter(Path("runs/mine"))
+from launch import processes
+processes.configure_worker()
+if processes.rank_info().rank == 0:
+    processes.send_run_dir_to_launcher(Path("runs/mine"))
     {first}
 time.sleep(60)
 """
@@ -240,7 +243,7 @@ def test_two_processes_are_one_whatever_happens_to_them(run_train: RunTrain, tmp
     assert len(said.splitlines()) == 1
 
     arguments = [f"resume={two.folder}", "trainer=cpu"]
-    monkeypatch.setattr("train.command_line.complete", lambda _, runs: complete(arguments, runs))
+    monkeypatch.setattr("train.complete", lambda _, runs: complete(arguments, runs))
     last = run_train()
     assert (last.status, two.metrics["processes"]) == (0, 1), last.errors
     for split in ("train", "val", "test"):
@@ -273,10 +276,10 @@ def test_torchrun_leaves_one_run_whose_figures_hold(tmp_path: Path) -> None:
     run = Run(0, "", "", folder)
     (_, last) = rows(folder)
     splits, file = load("mnist", train_size=100, val_size=130, test_size=50), cards.read(str(folder))
-    network, prepare = load_network(file), evaluation.preparation(file.card)
+    network, preprocess = load_network(file), evaluation.preprocess_of(file.card)
     assert splits.val
-    val = evaluation.figures(evaluation.logits_of(network, splits.val, prepare), splits.val.labels)
-    test = evaluation.figures(evaluation.logits_of(network, splits.test, prepare), splits.test.labels)
+    val = evaluation.compute_metrics(evaluation.predict_logits(network, splits.val, preprocess), splits.val.labels)
+    test = evaluation.compute_metrics(evaluation.predict_logits(network, splits.test, preprocess), splits.test.labels)
     assert (float(last["val_loss"]), float(last["val_accuracy"])) == pytest.approx((val["loss"], val["accuracy"]), 1e-5)
     assert (run.metrics["val"], run.metrics["test"]) == (pytest.approx(val, 1e-6), pytest.approx(test, 1e-6))
 

@@ -16,10 +16,10 @@ import data
 import evaluate
 import models
 from data import idx
+from launch import flags
 from models import cards
 from models.weights import serialize
-from training import flags
-from training.evaluation import agree
+from training.evaluation import metrics_match
 
 ROOT = Path(__file__).parents[1]
 RunTrain = Callable[..., Run]
@@ -176,11 +176,11 @@ def test_too_few_classes(run_evaluate: Evaluate, tmp_path: Path) -> None:
 
 def test_figures_agree_but_for_rounding() -> None:
     recorded = {"loss": 0.5, "accuracy": 0.9, "images": 10_000}
-    assert agree({"loss": 0.5004, "accuracy": 0.9002, "images": 10_000}, recorded)
-    assert agree({"loss": 0.5, "accuracy": 0.8998, "images": 10_000}, recorded)
-    assert not agree({"loss": 0.5, "accuracy": 0.9003, "images": 10_000}, recorded)
-    assert not agree({"loss": 0.501, "accuracy": 0.9, "images": 10_000}, recorded)
-    assert not agree({"loss": 0.5, "accuracy": 0.9, "images": 9_999}, recorded)
+    assert metrics_match({"loss": 0.5004, "accuracy": 0.9002, "images": 10_000}, recorded)
+    assert metrics_match({"loss": 0.5, "accuracy": 0.8998, "images": 10_000}, recorded)
+    assert not metrics_match({"loss": 0.5, "accuracy": 0.9003, "images": 10_000}, recorded)
+    assert not metrics_match({"loss": 0.501, "accuracy": 0.9, "images": 10_000}, recorded)
+    assert not metrics_match({"loss": 0.5, "accuracy": 0.9, "images": 9_999}, recorded)
 
 
 def test_it_starts_without_what_it_does_not_need(tmp_path: Path) -> None:

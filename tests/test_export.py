@@ -19,8 +19,8 @@ from conftest import read_once
 import export
 import models
 from data import ARCHIVES, DATASETS, idx
+from launch import errors, flags
 from models.weights import serialize
-from training import errors, flags
 
 ROOT = Path(__file__).parents[1]
 FACTS = DATASETS["fashion_mnist"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import growth, saved
-from training import flags
+from launch import flags
 
 Growth = Callable[..., list[tuple[str, int, int]]]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import models
-from training.errors import MachineError
+from launch.errors import MachineError
 from training.machine import choose_precision
 
 

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from training.classification import parameter_groups
+from training.module import parameter_groups
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted((CONFIGS / "optimizer").glob("*.yaml"))

@@ -20,8 +20,9 @@ from PIL import Image, ImageDraw
 
 import data
 import models
+import pictures
 import predict
-from data import DataError, idx, pictures
+from data import DataError, idx
 from models.weights import serialize
 
 ROOT = Path(__file__).parents[1]

@@ -17,10 +17,11 @@ from conftest import Run
 import data
 import evaluate
 import models
+import publish
 from data.splits import Images
+from launch import errors, flags
 from models import WeightsError, cards
-from training import errors, flags, publish
-from training.evaluation import figures, logits_of, preparation
+from training.evaluation import compute_metrics, predict_logits, preprocess_of
 
 RunTrain = Callable[..., Run]
 ROOT = Path(__file__).parents[1]
@@ -45,7 +46,9 @@ def test_what_is_published_is_measured_as_it_is_stored(run_train: RunTrain, shel
     splits = data.load("mnist", train_size=600, val_size=400)
     for name, split in (("val", splits.val), ("test", splits.test)):
         assert split is not None
-        assert card["metrics"][name] == figures(logits_of(network, split, preparation(card)), split.labels)
+        assert card["metrics"][name] == compute_metrics(
+            predict_logits(network, split, preprocess_of(card)), split.labels
+        )
         assert card["metrics"][name]["loss"] != runs[0].metrics[name]["loss"]  # that was in 32 bits
         assert card["metrics"][name]["accuracy"] == pytest.approx(runs[0].metrics[name]["accuracy"], abs=1e-3)
     assert card["metrics"]["quick"]["images"] == 500
@@ -66,7 +69,7 @@ def accuracy_in_16_bits(network: torch.nn.Module, images: Images, card: dict) ->
     for weight in network.parameters():
         if weight.dim() > 1:
             weight.data = weight.data.half().float()
-    return figures(logits_of(network, images, preparation(card)), images.labels)["accuracy"]
+    return compute_metrics(predict_logits(network, images, preprocess_of(card)), images.labels)["accuracy"]
 
 
 def test_better_weights_stay(run_train: RunTrain, shelf: Path) -> None:

@@ -20,8 +20,9 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from data import DATASETS
 from data.splits import Images
-from training import page, report, sweep_report
-from training.sweep import Job, Outcome, Sweep, summarise
+from launch.sweep import Outcome, Sweep
+from reports import page, run_report, sweep_report
+from reports.sweep_summary import Job, summarise
 
 VOID = {"meta", "link", "img", "br"}
 OUTSIDE = re.compile(r"://|@import|<script", re.IGNORECASE)
@@ -111,7 +112,7 @@ def made_up(
     epoch: int = 3,
     validated: bool = True,
 ) -> dict[str, Any]:
-    """The arguments of `report.render`."""
+    """The arguments of `run_report.render`."""
     images = torch.randint(256, (len(labels), 28, 28), generator=torch.Generator().manual_seed(2), dtype=torch.uint8)
     metrics = {
         "model": "lenet",
@@ -153,7 +154,7 @@ def ordinary() -> tuple[dict[str, Any], str]:
     logits = 2 * torch.randn(1000, 10, generator=generator)
     logits[torch.arange(1000), labels] += 3
     arguments = made_up(logits, labels, epochs=100, epoch=60)
-    return arguments, report.render(**arguments)
+    return arguments, run_report.render(**arguments)
 
 
 def answers(arguments: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -189,7 +190,7 @@ def test_its_figures_are_those_of_the_metrics() -> None:
 
 def test_the_same_run_gives_the_same_page() -> None:
     arguments, html = ordinary()
-    assert report.render(**arguments) == html
+    assert run_report.render(**arguments) == html
     assert len(html) < 600_000
 
 
@@ -229,7 +230,7 @@ def test_the_most_confident_mistakes() -> None:
 def test_reliability_by_hand() -> None:
     confidence = torch.tensor([0.25, 0.55, 0.51, 0.9, 1.0, 0.95, 1.0], dtype=torch.float64)
     right = torch.tensor([False, True, False, True, True, False, True])
-    bins = report.reliability(confidence, right)
+    bins = run_report.reliability(confidence, right)
     assert [(each["begin"], each["end"], each["images"]) for each in bins] == [
         (0.2, 0.3, 1),
         (0.5, 0.6, 2),
@@ -259,7 +260,7 @@ def test_little_to_show() -> None:
     labels = torch.tensor([0, 1, 1, 2, 2])
     names = ("<b>", '"&"', "$x$")
     arguments = made_up(torch.eye(12)[labels] * 99, labels, names, epochs=1, epoch=1, validated=False)
-    content = Page(report.render(**arguments))
+    content = Page(run_report.render(**arguments))
     matrix, classes, bins = content.tables
     assert matrix[0] == ["", *names, *map(str, range(3, 12))]
     assert classes[1:4] == [[name, "1.0000", "1.0000", "1.0000", n] for name, n in zip(names, "122", strict=True)]
@@ -271,7 +272,7 @@ def test_little_to_show() -> None:
 
 
 def test_a_class_that_is_never_answered_and_one_that_never_occurs() -> None:
-    first, second, third = report.per_class(torch.tensor([[2, 0, 1], [1, 0, 0], [0, 0, 0]]))
+    first, second, third = run_report.per_class(torch.tensor([[2, 0, 1], [1, 0, 0], [0, 0, 0]]))
     assert first == {"precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3, "support": 3}
     assert second == {"precision": None, "recall": 0, "f1": 0, "support": 1}
     assert third == {"precision": 0, "recall": None, "f1": 0, "support": 0}
@@ -280,8 +281,8 @@ def test_a_class_that_is_never_answered_and_one_that_never_occurs() -> None:
 def test_of_equal_mistakes_the_earlier_comes_first() -> None:
     confidence = torch.tensor([0.5, 0.9, 0.5, 0.9, 0.8, 0.9])
     right = torch.tensor([False, False, False, True, False, False])
-    assert report.most_confident_mistakes(confidence, right) == [1, 5, 4, 0, 2]
-    assert report.most_confident_mistakes(confidence, torch.ones(6, dtype=torch.bool)) == []
+    assert run_report.most_confident_mistakes(confidence, right) == [1, 5, 4, 0, 2]
+    assert run_report.most_confident_mistakes(confidence, torch.ones(6, dtype=torch.bool)) == []
 
 
 def lines(svg: str, colour: str) -> list[np.ndarray]:
@@ -304,7 +305,7 @@ def lines(svg: str, colour: str) -> list[np.ndarray]:
 def test_a_curve_goes_through_its_figures(name: str, values: list[float], scale: Callable[[Any], Any]) -> None:
     rows = [{"epoch": i + 1, f"val_{name}": y, f"train_{name}": y / 2} for i, y in enumerate(values)]
     with page.style():
-        svg = report.curve(rows, name, name, [f"train_{name}", f"val_{name}"], chosen=2)
+        svg = run_report.curve(rows, name, name, [f"train_{name}", f"val_{name}"], chosen=2)
     ((x, y),) = (points.T for points in lines(svg, "blue"))
     assert np.corrcoef(x, [1, 2, 3, 4])[0, 1] == pytest.approx(1)
     assert np.corrcoef(y, scale(np.array(values)))[0, 1] == pytest.approx(1)
@@ -316,7 +317,7 @@ def test_a_curve_goes_through_its_figures(name: str, values: list[float], scale:
 def test_bars_are_as_high_as_the_accuracy() -> None:
     bins = [{"begin": b, "end": b + 0.1, "accuracy": a, "share": s} for b, a, s in ((0.2, 0.5, 0.1), (0.9, 1, 0.9))]
     with page.style():
-        upper, lower = np.split(np.array(lines(report.reliability_diagram(bins), "blue")), 2)
+        upper, lower = np.split(np.array(lines(run_report.reliability_diagram(bins), "blue")), 2)
     for bars, heights in ((upper, [0.5, 1]), (lower, [0.1, 0.9])):
         assert np.ptp(bars[..., 1], axis=1) / np.ptp(bars[1, :, 1]) == pytest.approx(np.array(heights) / heights[1])
 
@@ -426,7 +427,7 @@ def test_a_page_that_cannot_be_made_is_said_and_the_run_is_finished(
     def fail(*_: Any) -> str:
         raise ValueError("no ink")
 
-    monkeypatch.setattr(report, "render", fail)
+    monkeypatch.setattr(run_report, "render", fail)
     run = run_train("report=true", "model=softmax_regression", "epochs=1")
     assert run.status == 0
     assert "report.html was not written: no ink" in run.errors

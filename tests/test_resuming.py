@@ -18,10 +18,11 @@ import torch
 import yaml
 from conftest import Run
 
+from launch import atomic
+from launch.errors import Interrupted
 from models import WeightsError
-from training import atomic, checkpoints
-from training.errors import Interrupted
-from training.interruption import Interruption
+from training.callbacks import checkpoints
+from training.callbacks.interruption import Interruption
 
 ROOT = Path(__file__).parents[1]
 RunTrain = Callable[..., Run]
@@ -82,13 +83,13 @@ def resume(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     def run(*overrides: str, folder: str = "run") -> Run:
         import train
 
-        complete = train.command_line.complete
+        complete = train.complete
 
         def as_typed(arguments: list[str], runs: Path) -> Any:  # without what run_train adds
             return complete([*overrides, f"resume={tmp_path / folder}"], runs)
 
         with monkeypatch.context() as patch:
-            patch.setattr(train.command_line, "complete", as_typed)
+            patch.setattr(train, "complete", as_typed)
             return run_train(folder=folder)
 
     return run
@@ -313,12 +314,12 @@ def test_a_second_signal_ends_the_run_at_once(tmp_path: Path) -> None:
 
 
 def test_two_processes_cannot_share_a_folder(small: RunTrain, resume: RunTrain, monkeypatch) -> None:
-    from training.run_folder import RunFolder
+    from launch.run_dir import RunDir
 
     with monkeypatch.context() as patch:
         stop_behind(3, patch)
         stopped = small("model=softmax_regression")
-    with RunFolder(stopped.folder):  # flock is by open file, so that this stands for another process
+    with RunDir(stopped.folder):  # flock is by open file, so that this stands for another process
         refused = resume()
     assert (refused.status, "another process is writing" in refused.errors) == (2, True)
     assert resume().status == 0
@@ -354,15 +355,15 @@ def test_too_little_space_is_found_before_training(small: RunTrain, monkeypatch)
 
 
 def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(small: RunTrain, monkeypatch) -> None:
-    from training.classification import Classification
+    from training.module import ClassificationModule
 
-    step = Classification.training_step
+    step = ClassificationModule.training_step
 
-    def poisoned(self: Classification, batch: Any, batch_idx: int) -> Any:
+    def poisoned(self: ClassificationModule, batch: Any, batch_idx: int) -> Any:
         images, labels = batch
         return step(self, (images * float("nan") if self.global_step == 9 else images, labels), batch_idx)
 
-    monkeypatch.setattr(Classification, "training_step", poisoned)
+    monkeypatch.setattr(ClassificationModule, "training_step", poisoned)
     failed = small("model=softmax_regression")
     assert failed.status == 1
     assert "the loss became nan in epoch 2, batch 4. Try a smaller optimizer.lr" in failed.errors

@@ -8,9 +8,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from training import settings
-from training.command_line import allow_network_arguments
-from training.errors import SettingsError
+from launch import settings
+from launch.errors import SettingsError
+from launch.overrides import allow_network_arguments
 
 ROOT = Path(__file__).parents[1]
 

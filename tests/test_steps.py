@@ -14,10 +14,10 @@ from lightning.pytorch.loops.fetchers import _PrefetchDataFetcher
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 
 from training import machine
-from training.classification import Classification
-from training.interruption import Interruption
+from training.callbacks.interruption import Interruption
+from training.loop import FastEpochLoop, install_fast_loop
+from training.module import ClassificationModule
 from training.schedules import constant
-from training.steps import Steps, use_steps
 
 RunTrain = Callable[..., Run]
 SMALL = ("data.train_size=320", "data.val_size=60", "data.test_size=60")  # ten batches of 64 images in two epochs
@@ -60,7 +60,7 @@ def test_it_leaves_the_same(name: str, run_train: RunTrain, monkeypatch: pytest.
     monkeypatch.setattr(_TrainingEpochLoop, "advance", None)  # not one step is taken by it
     ours = run_train(*SMALL, *RUNS[name], folder="ours")
     assert ours.status == 0, ours.errors
-    monkeypatch.setattr(Steps, "advance", LIGHTNINGS_OWN)
+    monkeypatch.setattr(FastEpochLoop, "advance", LIGHTNINGS_OWN)
     expected = run_train(*SMALL, *RUNS[name], folder="expected")
     for number in (0, 1):  # of the first epoch and the last
         assert same(checkpoint(ours.folder, number), checkpoint(expected.folder, number))
@@ -76,7 +76,7 @@ def test_an_interrupted_run_saves_the_same(run_train: RunTrain, monkeypatch: pyt
     monkeypatch.setattr(Interruption, "on_train_batch_start", on_train_batch_start)
     monkeypatch.setattr(_TrainingEpochLoop, "advance", None)
     ours = run_train(*SMALL, *RUNS["all options"], folder="ours")
-    monkeypatch.setattr(Steps, "advance", LIGHTNINGS_OWN)
+    monkeypatch.setattr(FastEpochLoop, "advance", LIGHTNINGS_OWN)
     expected = run_train(*SMALL, *RUNS["all options"], folder="expected")
     assert (ours.status, expected.status) == (130, 130)
     assert same(checkpoint(ours.folder, -1), checkpoint(expected.folder, -1))
@@ -92,7 +92,7 @@ THE_MODULES = [
 @pytest.mark.parametrize(
     ("owner", "hook"),
     [
-        *((Classification, hook) for hook in [*EVERYONES, *THE_MODULES]),
+        *((ClassificationModule, hook) for hook in [*EVERYONES, *THE_MODULES]),
         *((Interruption, hook) for hook in [*EVERYONES, "on_train_batch_start", "on_train_batch_end"]),
     ],
 )
@@ -110,9 +110,9 @@ def test_every_hook_is_called_on_who_has_it(owner: type, hook: str, run_train: R
 
 def test_scaled_losses_are_left_to_lightning() -> None:
     trainer: Any = lightning.Trainer(barebones=True)
-    trainer.strategy.connect(Classification(torch.nn.Linear(1, 1), torch.optim.SGD, constant))
-    loop: Any = use_steps(trainer).fit_loop.epoch_loop
+    trainer.strategy.connect(ClassificationModule(torch.nn.Linear(1, 1), torch.optim.SGD, constant))
+    loop: Any = install_fast_loop(trainer).fit_loop.epoch_loop
     for scaler, lean in ((None, True), (object(), False)):
         trainer.precision_plugin.scaler = scaler
         loop.on_run_start(_PrefetchDataFetcher())
-        assert loop.lean == lean
+        assert loop.fast_path == lean

@@ -17,9 +17,10 @@ import pytest
 from conftest import Run
 
 import train
-from training.classification import Classification
-from training.interruption import Interruption
-from training.sweep import Outcome, Sweep, finish
+from launch.sweep import Outcome, Sweep
+from reports.sweep_summary import finish
+from training.callbacks.interruption import Interruption
+from training.module import ClassificationModule
 
 RunTrain = Callable[..., Run]
 JOBS = ("model=softmax_regression", "data.test_size=300", "epochs=1")
@@ -160,7 +161,7 @@ def test_what_is_left_of_a_job_that_died_as_it_began_is_no_hindrance(run_train: 
 
 
 def test_the_last_run_of_a_sweep_stands_for_the_sweep(tmp_path: Path) -> None:
-    from training.resuming import find
+    from launch.resume import find
 
     for job in ("sweep_1/a", "sweep_1/b", "alone"):
         (tmp_path / job / ".hydra").mkdir(parents=True)
@@ -189,15 +190,15 @@ def test_jobs_that_a_launcher_ran_elsewhere_are_counted(run_train: RunTrain, tmp
 
 
 def test_a_finished_job_is_let_go(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch) -> None:
-    tasks: list[weakref.ref[Classification]] = []
-    start = Classification.on_train_start
+    tasks: list[weakref.ref[ClassificationModule]] = []
+    start = ClassificationModule.on_train_start
 
-    def on_train_start(self: Classification) -> None:
+    def on_train_start(self: ClassificationModule) -> None:
         assert [task() for task in tasks] == [None] * len(tasks)  # while the next one runs already
         tasks.append(weakref.ref(self))
         start(self)
 
-    monkeypatch.setattr(Classification, "on_train_start", on_train_start)
+    monkeypatch.setattr(ClassificationModule, "on_train_start", on_train_start)
     assert run_train("-m", *JOBS, "seed=1,2,3", "ema=0.9", "select=best").status == 0
     assert len(tasks) == 3
     gc.collect()

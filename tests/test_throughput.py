@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks import saved, throughput
-from training import errors, flags
+from launch import errors, flags
 
 WAYS = ("bare loop", "train.py", "DataLoader")
 

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+import publish
 from benchmarks import pytorch_example, saved, time_to_accuracy
-from training import flags, publish
+from launch import flags
 
 EXAMPLE = time_to_accuracy.EXAMPLE
 Runs = Callable[..., list[tuple[str, int]]]

@@ -20,7 +20,7 @@ from torchmetrics.functional.classification import multiclass_accuracy
 
 import data
 import models
-from data.batches import Preparation
+from data.batches import Preprocess
 
 ROOT = Path(__file__).parents[1]
 RunTrain = Callable[..., Run]
@@ -84,7 +84,7 @@ def test_the_stored_weights_have_the_recorded_figures(run_train: RunTrain, model
     for split, images in (("val", splits.val), ("test", splits.test)):
         assert images is not None
         with torch.no_grad():
-            logits = network(Preparation(splits.facts.mean, splits.facts.std, 28)(images.images))
+            logits = network(Preprocess(splits.facts.mean, splits.facts.std, 28)(images.images))
         recorded = run.metrics[split]
         assert recorded == card["metrics"][split]
         assert recorded["images"] == len(images.labels)

@@ -2,25 +2,33 @@
 
 import lightning
 
-from data.batches import EVALUATION_BATCH, EvaluationBatches, Preparation, TrainingBatches
+from data.batches import EVALUATION_BATCH, EvaluationBatches, Preprocess, TrainingBatches
 from data.splits import Splits
 
 
-class DeviceBatches(lightning.LightningDataModule):
-    def __init__(self, splits: Splits, prepare: Preparation, batch_size: int, seed: int) -> None:
+class DeviceDataModule(lightning.LightningDataModule):
+    def __init__(self, splits: Splits, preprocess: Preprocess, batch_size: int, seed: int) -> None:
         super().__init__()
-        self.splits, self.prepare, self.batch_size, self.seed = splits, prepare, batch_size, seed
+        self.splits, self.preprocess, self.batch_size, self.seed = splits, preprocess, batch_size, seed
 
     def train_dataloader(self) -> TrainingBatches:
         images = self.splits.train.to(self._device)
         return TrainingBatches(
-            images, self.batch_size, self.prepare, self.seed, self._position, self.splits.augment, *self._place
+            images,
+            self.batch_size,
+            self.preprocess,
+            self.seed,
+            self._position,
+            self.splits.augment,
+            *self._rank_and_world,
         )
 
     def val_dataloader(self) -> EvaluationBatches | list:
         if self.splits.val is None:
             return []
-        return EvaluationBatches(self.splits.val.to(self._device), EVALUATION_BATCH, self.prepare, *self._place)
+        return EvaluationBatches(
+            self.splits.val.to(self._device), EVALUATION_BATCH, self.preprocess, *self._rank_and_world
+        )
 
     @property
     def _device(self):
@@ -28,7 +36,7 @@ class DeviceBatches(lightning.LightningDataModule):
         return self.trainer.strategy.root_device
 
     @property
-    def _place(self) -> tuple[int, int]:
+    def _rank_and_world(self) -> tuple[int, int]:
         """Which of how many processes this is."""
         assert self.trainer is not None
         return self.trainer.global_rank, self.trainer.world_size

@@ -7,25 +7,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data.batches import EVALUATION_BATCH, EvaluationBatches, Preparation
-from data.splits import Images
+from data.batches import EVALUATION_BATCH, EvaluationBatches, Preprocess
+from data.splits import Images, Splits
+from launch.errors import RunFailed
 from models import WeightsError
-
-from .errors import RunFailed
 
 QUICK = 500  # images of a quick look
 LOSS_TOLERANCE, ACCURACY_TOLERANCE = 1e-3, 2e-4  # relative; a share of the images: processors round differently
 
 
 @torch.inference_mode()
-def logits_of(network: nn.Module, split: Images, prepare: Preparation, device: torch.device | str = "cpu") -> Tensor:
+def predict_logits(
+    network: nn.Module, split: Images, preprocess: Preprocess, device: torch.device | str = "cpu"
+) -> Tensor:
     """(N, num_classes) on the CPU, each image used once. `network` is left on `device` in evaluation mode."""
     network.to(device).to(memory_format=torch.channels_last).eval()  # as in training, to the last bit
-    batches = EvaluationBatches(split.to(device), EVALUATION_BATCH, prepare)
+    batches = EvaluationBatches(split.to(device), EVALUATION_BATCH, preprocess)
     return torch.cat([network(images).float() for images, _ in batches]).cpu()
 
 
-def figures(logits: Tensor, labels: Tensor) -> dict[str, float | int]:
+def compute_metrics(logits: Tensor, labels: Tensor) -> dict[str, float | int]:
     """Mean cross entropy, share of right answers and number of images. Raises RunFailed if the loss is not finite."""
     loss = functional.cross_entropy(logits.double(), labels).item()
     if not math.isfinite(loss):
@@ -34,7 +35,16 @@ def figures(logits: Tensor, labels: Tensor) -> dict[str, float | int]:
     return {"loss": loss, "accuracy": right / len(labels), "images": len(labels)}
 
 
-def agree(measured: dict[str, Any], recorded: dict[str, Any]) -> bool:
+def measure(
+    network: nn.Module, splits: Splits, preprocess: Preprocess, device: torch.device | str = "cpu"
+) -> tuple[dict[str, Any], Tensor]:
+    """Return the metrics of validation (None without it) and test, and the test logits (N, num_classes)."""
+    logits = predict_logits(network, splits.test, preprocess, device)
+    val = splits.val and compute_metrics(predict_logits(network, splits.val, preprocess, device), splits.val.labels)
+    return {"val": val, "test": compute_metrics(logits, splits.test.labels)}, logits
+
+
+def metrics_match(measured: dict[str, Any], recorded: dict[str, Any]) -> bool:
     """Whether these are the same figures, but for the rounding of different machines."""
     images = measured["images"]
     differing = round(images * abs(measured["accuracy"] - recorded["accuracy"]))
@@ -45,12 +55,12 @@ def agree(measured: dict[str, Any], recorded: dict[str, Any]) -> bool:
     )
 
 
-def preparation(card: dict[str, Any]) -> Preparation:
+def preprocess_of(card: dict[str, Any]) -> Preprocess:
     """What the network of this card wants done to its images. Raises WeightsError if the card does not say."""
     try:
         mean, std, image_size = (card["input"][key] for key in ("mean", "std", "image_size"))
         if 0 <= float(mean) <= 1 and 0 < float(std) <= 1 and int(image_size) == card["arguments"]["image_size"]:
-            return Preparation(float(mean), float(std), int(image_size))
+            return Preprocess(float(mean), float(std), int(image_size))
     except (KeyError, TypeError, ValueError):
         pass
     raise WeightsError(f"the card does not say what its network's input is, only {card.get('input')}.")

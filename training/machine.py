@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .errors import MachineError
+from launch.errors import MachineError
 
 PACKAGES = ("torch", "lightning", "hydra-core", "torchmetrics", "safetensors")
 BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")  # the instructions that multiply it, bf16 being those of ARM

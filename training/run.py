@@ -20,24 +20,28 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from data.batches import Preparation
+from data.batches import Preprocess
 from data.splits import Splits
+from launch import errors, processes, settings
+from launch.overrides import job_name, now
+from launch.run_dir import ReadOnlyRunDir, RunDir
 from models import cards
 from models.weights import initialize_from, serialize
 
-from . import checkpoints, errors, machine, processes, settings, terminal
-from .agreement import Agreement
-from .classification import Classification, parameter_groups
-from .command_line import job_name, now
-from .compilation import Compilation
-from .data_module import DeviceBatches
-from .evaluation import figures, logits_of
-from .history import History, log
-from .interruption import Interruption
-from .processes import Peers
-from .run_folder import OthersFolder, RunFolder
-from .selection import BestNetwork
-from .steps import use_steps
+from . import distributed, machine
+from .callbacks import checkpoints
+from .callbacks.best_weights import BestWeights
+from .callbacks.compilation import Compilation
+from .callbacks.history import History
+from .callbacks.interruption import Interruption
+from .callbacks.progress import ProgressBar
+from .callbacks.synchronisation import SynchronizeProcesses
+from .data_module import DeviceDataModule
+from .distributed import Peers
+from .evaluation import compute_metrics, predict_logits
+from .log import lines_to, log
+from .loop import install_fast_loop
+from .module import ClassificationModule, parameter_groups
 
 TRAINING_KEYS = (
     "seed",
@@ -67,29 +71,29 @@ class Parts(NamedTuple):
 def run(config: DictConfig, runs: Path) -> None:
     """A new run below `runs` or in `run_dir`, or the rest of the one that `resume` names."""
     parts = build(config)
-    peers = processes.join(config.trainer.accelerator) if settings.is_ddp(config) else processes.ALONE
+    peers = distributed.join(config.trainer.accelerator) if settings.is_ddp(config) else distributed.ALONE
     with (
         peers,
         open_folder(config, runs, parts.network, peers) as folder,
-        terminal.lines_to(folder.path / "train.log", silent=peers.rank > 0),
+        lines_to(folder.path / "train.log", silent=peers.rank > 0),
     ):
         resumes = config.resume and not peers.rank
-        checkpoint = peers.from_first(checkpoints.newest(folder.path / "checkpoints") if resumes else None)
+        checkpoint = peers.broadcast(checkpoints.newest(folder.path / "checkpoints") if resumes else None)
         config.run_dir, config.resume = str(folder.path), None
         folder.write(".hydra/overrides.yaml", OmegaConf.to_yaml(HydraConfig.get().overrides.task))
         folder.write("config.yaml", OmegaConf.to_yaml(config, resolve=True))  # from here on it can be resumed
 
         splits = parts.splits
-        prepare = Preparation(splits.facts.mean, splits.facts.std, config.image_size)
+        preprocess = Preprocess(splits.facts.mean, splits.facts.std, config.image_size)
         images = len(splits.train.labels) // config.batch_size * config.batch_size
         history = History(folder, images, facts(config, parts.network, peers))
         with history, Interruption(folder.path, peers) as interruption:
-            best = BestNetwork() if config.select == "best" else None
+            best = BestWeights() if config.select == "best" else None
             compilation = Compilation() if config.compile else None
             trainer = make_trainer(config, folder, peers, [history, interruption, best, compilation])
-            task = Classification(*parts[1:], **config.loss, ema=config.ema)
-            batches = DeviceBatches(splits, prepare, config.batch_size, config.seed)
-            with peers.noticing_a_loss(folder.path):
+            task = ClassificationModule(*parts[1:], **config.loss, ema=config.ema)
+            batches = DeviceDataModule(splits, preprocess, config.batch_size, config.seed)
+            with peers.detect_lost_process(folder.path):
                 trainer.fit(task, datamodule=batches, ckpt_path=checkpoint, weights_only=True)
             peers.leave()
             if peers.rank:
@@ -98,7 +102,9 @@ def run(config: DictConfig, runs: Path) -> None:
             if best:
                 best.restore(task.result)
             epoch = best.epoch if best else config.epochs
-            weights, measured, logits = test(config, splits, task.result, epoch, prepare, trainer.strategy.root_device)
+            weights, measured, logits = test(
+                config, splits, task.result, epoch, preprocess, trainer.strategy.root_device
+            )
             folder.write("weights.safetensors", weights)
             history.record(
                 **measured,
@@ -140,17 +146,17 @@ def build(config: DictConfig) -> Parts:
     return Parts(splits, network, optimizer, scheduler)
 
 
-def open_folder(config: DictConfig, runs: Path, network: nn.Module, peers: Peers) -> RunFolder:
+def open_folder(config: DictConfig, runs: Path, network: nn.Module, peers: Peers) -> RunDir:
     """The first process's own; the others are told which it is."""
     if peers.rank:
-        return OthersFolder(peers.from_first(None))
+        return ReadOnlyRunDir(peers.broadcast(None))
     if config.resume:
-        folder = RunFolder(Path(config.resume))
+        folder = RunDir(Path(config.resume))
     else:
         size = checkpoints.BYTES_PER_PARAMETER * (checkpoints.KEPT + 2) * count_parameters(network)
-        folder = RunFolder.claim(config.run_dir, runs, f"{now()}_{job_name(config)}", size)
-    peers.from_first(folder.path)
-    processes.tell_starter(folder.path)
+        folder = RunDir.claim(config.run_dir, runs, f"{now()}_{job_name(config)}", size)
+    peers.broadcast(folder.path)
+    processes.send_run_dir_to_launcher(folder.path)
     return folder
 
 
@@ -178,7 +184,7 @@ def count_parameters(network: nn.Module) -> int:
 
 
 def make_trainer(
-    config: DictConfig, folder: RunFolder, peers: Peers, callbacks: list[Callback | None]
+    config: DictConfig, folder: RunDir, peers: Peers, callbacks: list[Callback | None]
 ) -> lightning.Trainer:
     on_terminal, several = sys.stdout.isatty(), peers.group is not None
     trainer = instantiate(
@@ -188,10 +194,10 @@ def make_trainer(
         gradient_clip_val=config.gradient_clip,
         logger=instantiate(config.logger) if config.logger else False,
         callbacks=[
-            *([Agreement(peers)] if several else []),
+            *([SynchronizeProcesses(peers)] if several else []),
             *(callback for callback in callbacks if callback),
             checkpoints.Checkpoints(folder.path / "checkpoints", config.checkpoint.every_minutes, peers),
-            *([terminal.ProgressBar()] if on_terminal else []),
+            *([ProgressBar()] if on_terminal else []),
         ],
         plugins=[checkpoints.CheckpointFiles(), TorchElasticEnvironment() if several else LightningEnvironment()],
         default_root_dir=folder.path,
@@ -199,7 +205,7 @@ def make_trainer(
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    return use_steps(trainer)
+    return install_fast_loop(trainer)
 
 
 def test(
@@ -207,21 +213,23 @@ def test(
     splits: Splits,
     network: nn.Module,
     epoch: int,
-    prepare: Preparation,
+    preprocess: Preprocess,
     device: torch.device,
 ) -> tuple[bytes, dict[str, Any], Tensor]:
     """The weights that are stored, those of `epoch`, their figures, and the logits (N, num_classes) of the test images.
     The test set is used here, once.
     """
-    logits = logits_of(network, splits.test, prepare, device)
+    logits = predict_logits(network, splits.test, preprocess, device)
     measured = {
-        "val": figures(logits_of(network, splits.val, prepare, device), splits.val.labels) if splits.val else None,
-        "test": figures(logits, splits.test.labels),
+        "val": compute_metrics(predict_logits(network, splits.val, preprocess, device), splits.val.labels)
+        if splits.val
+        else None,
+        "test": compute_metrics(logits, splits.test.labels),
     }
     plain: Any = OmegaConf.to_container(config, resolve=True)
     card = {
         "data": config.data.name,
-        "input": {"channels": 1, **asdict(prepare)},
+        "input": {"channels": 1, **asdict(preprocess)},
         "classes": splits.facts.classes,
         "metrics": measured,
         "training": {
@@ -239,14 +247,14 @@ def test(
     return serialize(network, config.model.name, arguments, card), measured, logits
 
 
-def write_report(config: DictConfig, folder: RunFolder, history: History, logits: Tensor, splits: Splits) -> None:
+def write_report(config: DictConfig, folder: RunDir, history: History, logits: Tensor, splits: Splits) -> None:
     """A page that cannot be made is said, and no more: the run has what it was for."""
     resolved: Any = OmegaConf.to_container(config, resolve=True)
     overrides, metrics = list(HydraConfig.get().overrides.task), history.summary()
     try:
-        from . import report
+        from reports import run_report
 
-        page = report.render(resolved, overrides, metrics, history.rows, logits, splits.test, splits.facts.classes)
+        page = run_report.render(resolved, overrides, metrics, history.rows, logits, splits.test, splits.facts.classes)
         folder.write("report.html", page)
     except Exception as error:
         failure = RuntimeError(f"report.html was not written: {error}")

@@ -172,7 +172,7 @@ def is_ddp(configuration: Any) -> bool:
 
 def _check_processes(settings: Settings) -> None:
     """Whether those that the configuration wants are those that were started, and can share the work."""
-    trainer, here = settings.trainer, processes.place()
+    trainer, here = settings.trainer, processes.rank_info()
     world = trainer.devices * trainer.num_nodes
     if world > 1 and trainer.strategy != "ddp":
         raise SettingsError(f"trainer.devices={trainer.devices} wants several processes. Take trainer=ddp.")

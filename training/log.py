@@ -1,4 +1,4 @@
-"""Where a run's lines go: the terminal, past the progress bar, and train.log."""
+"""Where a run's log lines go: to the terminal, above the progress bar, and to train.log."""
 
 import logging
 import sys
@@ -6,23 +6,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import lightning
-from lightning.pytorch.callbacks import TQDMProgressBar
 from tqdm.contrib.logging import logging_redirect_tqdm
-
-
-class ProgressBar(TQDMProgressBar):
-    """Within an epoch, counted from 1 as in the lines; drawn anew every 20 batches, as drawing costs time."""
-
-    def __init__(self) -> None:
-        super().__init__(refresh_rate=20, leave=False)
-
-    def on_train_epoch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
-        super().on_train_epoch_start(trainer)
-        self.train_progress_bar.set_description(f"epoch {trainer.current_epoch + 1}")
-
 
 log = logging.getLogger("refzoo")
 

@@ -12,9 +12,10 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from .classification import Classification
-from .errors import Interrupted
-from .run_folder import RunFolder
+from launch.errors import Interrupted
+from launch.run_dir import RunDir
+
+from ..module import ClassificationModule
 
 COLUMNS = ["epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate", "images_per_second"]
 log = logging.getLogger("refzoo")
@@ -27,7 +28,7 @@ class History(Callback):
     sets the run's `status`.
     """
 
-    def __init__(self, folder: RunFolder, images: int, facts: dict[str, Any]) -> None:
+    def __init__(self, folder: RunDir, images: int, facts: dict[str, Any]) -> None:
         self.folder, self.images, self.facts, self.results = folder, images, facts, {"status": "running"}
         self.rows: list[dict[str, Any]] = []
         self.train_seconds = 0.0
@@ -82,7 +83,7 @@ class History(Callback):
             share = 1 - (self._first_batch or 0) / trainer.num_training_batches
             self._rate = round(share * self.images / seconds)
 
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Classification) -> None:  # type: ignore[override]
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: ClassificationModule) -> None:  # type: ignore[override]
         self.train_seconds += self._now(pl_module) - self._epoch_began
         self._in_epoch = False
         figures = {f"train/{name}": value for name, value in pl_module.finish_train_epoch().items()}

@@ -43,7 +43,7 @@ def render(
             "reliability": reliability_diagram(bins),
         }
     return page.fill(
-        "report.html.j2",
+        "run_report.html.j2",
         metrics=metrics,
         command=page.command_line(overrides),
         configuration=yaml.safe_dump({k: v for k, v in config.items() if k not in page.NOT_SHOWN}, sort_keys=False),
@@ -88,9 +88,9 @@ def reliability(confidence: Tensor, right: Tensor) -> list[dict[str, Any]]:
 
     torchmetrics has the calibration error alone, with a bin of their own for images whose confidence rounds to 1.
     """
-    place = (confidence * BINS).long().clamp(max=BINS - 1)
-    images = place.bincount(minlength=BINS)
-    confidences, rights = (place.bincount(weights, BINS) / images for weights in (confidence, right.double()))
+    index = (confidence * BINS).long().clamp(max=BINS - 1)
+    images = index.bincount(minlength=BINS)
+    confidences, rights = (index.bincount(weights, BINS) / images for weights in (confidence, right.double()))
     return [
         {
             "begin": i / BINS,

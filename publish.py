@@ -14,14 +14,13 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from launch import atomic, errors, flags, resume
 from models import WeightsError, cards, did_you_mean
 
-from . import atomic, errors, flags, resuming
-
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parent
 RECIPES = ROOT / "configs" / "recipe"
 README = ROOT / "README.md"
-BEGIN, END = "<!-- the table of training.publish -->\n", "<!-- its end -->"
+BEGIN, END = "<!-- the table of publish.py -->\n", "<!-- its end -->"
 LARGEST, LARGEST_16_BIT, LARGEST_IN_ALL = 16 << 20, 6 << 20, 90 << 20  # bytes
 NOT_THE_RECIPES = ("recipe", "seed", "run_dir", "resume", "trainer", "logger", "checkpoint", "report")
 TARGETS = {  # test %: what a recipe should reach to be published, and what is above the best that others published
@@ -60,7 +59,7 @@ def main() -> int:
 
 
 def read_flags() -> argparse.Namespace:
-    parser = flags.Flags(prog="python -m training.publish", description=__doc__)
+    parser = flags.Flags(prog="publish.py", description=__doc__)
     add = parser.add_argument
     add("recipes", nargs="*", metavar="RECIPE", help="train this recipe and publish it")
     add("--missing", action="store_true", help="all with a floor and a goal that have no weights, or damaged ones")
@@ -114,12 +113,12 @@ def train(name: str, seed: int) -> Path:
     """The folder of the recipe's run with this seed, which is finished, and of the recipe as it is now."""
     folder = ROOT / "runs" / name / f"seed{seed}"
     begin = [f"recipe={name}", f"seed={seed}", f"run_dir={folder}"]
-    words = [f"resume={folder}"] if resuming.is_run(folder) else begin
+    words = [f"resume={folder}"] if resume.is_run(folder) else begin
     if run_to_its_end([sys.executable, str(ROOT / "train.py"), *words]):
         changed = f" If the recipe has changed since, take {errors.shown(folder)} away." if len(words) == 1 else ""
         raise errors.RunFailed(f"{name} was not trained with seed {seed}.{changed}")
-    recorded = resuming.read_yaml(folder / ".hydra" / "overrides.yaml", list)
-    changed = [each for each in recorded if resuming.key_of(each).split(".")[0] not in NOT_THE_RECIPES]
+    recorded = resume.read_yaml(folder / ".hydra" / "overrides.yaml", list)
+    changed = [each for each in recorded if resume.key_of(each).split(".")[0] not in NOT_THE_RECIPES]
     if changed or f"recipe={name}" not in recorded:
         raise errors.RunFailed(f"{folder} is not a run of {name}: its overrides are {recorded}.")
     return folder
@@ -214,16 +213,17 @@ def write_beside(file: cards.WeightsFile) -> None:
 def measure(network: Any, card: dict[str, Any]) -> dict[str, Any]:
     """The figures of a card, each on its split as the run cut it; `quick` on the first test images."""
     from data import load
-
-    from .evaluation import QUICK, figures, logits_of, preparation
+    from training.evaluation import QUICK, compute_metrics, predict_logits, preprocess_of
 
     sizes = {key: card["training"][key] for key in ("train_size", "val_size", "test_size")}
-    splits, prepare = load(card["data"], card["arguments"]["num_classes"], **sizes), preparation(card)
-    logits = logits_of(network, splits.test, prepare)
+    splits, preprocess = load(card["data"], card["arguments"]["num_classes"], **sizes), preprocess_of(card)
+    logits = predict_logits(network, splits.test, preprocess)
     return {
-        "val": figures(logits_of(network, splits.val, prepare), splits.val.labels) if splits.val else None,
-        "test": figures(logits, splits.test.labels),
-        "quick": figures(logits[:QUICK], splits.test.labels[:QUICK]),
+        "val": compute_metrics(predict_logits(network, splits.val, preprocess), splits.val.labels)
+        if splits.val
+        else None,
+        "test": compute_metrics(logits, splits.test.labels),
+        "quick": compute_metrics(logits[:QUICK], splits.test.labels[:QUICK]),
     }
 
 

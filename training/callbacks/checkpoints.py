@@ -14,12 +14,12 @@ import torch
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
+from launch import atomic
+from launch.errors import Interrupted
 from models import WeightsError
 
-from . import atomic
-from .classification import Classification
-from .errors import Interrupted
-from .processes import ALONE, Peers
+from ..distributed import ALONE, Peers
+from ..module import ClassificationModule
 
 INDEX = "index.json"  # of a folder's checkpoints, the newest last: [{"file": ..., "sha256": ...}, ...]
 KEPT = 2  # the newest, and the one before it in case the newest is damaged
@@ -37,7 +37,7 @@ class Checkpoints(Checkpoint):
     def __init__(self, folder: Path, every_minutes: float, peers: Peers = ALONE) -> None:
         self.folder, self.every_minutes = folder, every_minutes
         self.saved = time.monotonic()
-        self.due = peers.largest(lambda: time.monotonic() - self.saved > 60 * self.every_minutes)
+        self.due = peers.reduce_max(lambda: time.monotonic() - self.saved > 60 * self.every_minutes)
         self.started = False
 
     def on_train_start(self, *_: Any) -> None:
@@ -55,9 +55,9 @@ class Checkpoints(Checkpoint):
             self._save(trainer)
 
     def _save(self, trainer: lightning.Trainer) -> None:
-        task = cast(Classification, trainer.lightning_module)
+        task = cast(ClassificationModule, trainer.lightning_module)
         task.check_finite()
-        with task.train_sums.sync_context():  # those of all processes
+        with task.train_metrics.sync_context():  # those of all processes
             trainer.save_checkpoint(self.folder / f"step_{trainer.global_step:08}.ckpt")
         self.saved = time.monotonic()
 
@@ -101,15 +101,15 @@ def any_saved(folder: Path) -> bool:
 def newest(folder: Path) -> Path | None:
     """The newest checkpoint that is whole, None where none was ever saved. Raises WeightsError if all are damaged."""
     entries, reason = _index(folder), ""
-    for place in range(len(entries) - 1, -1, -1):
-        path = folder / entries[place]["file"]
+    for index in range(len(entries) - 1, -1, -1):
+        path = folder / entries[index]["file"]
         try:
             CheckpointFiles().load_checkpoint(path)
         except WeightsError as error:
             reason = str(error)
             log.warning(f"{reason} Going back to the one before it.")
         else:
-            _write_index(folder, entries[: place + 1])  # the damaged ones no longer count among those that are kept
+            _write_index(folder, entries[: index + 1])  # the damaged ones no longer count among those that are kept
             return path
     if entries:
         raise WeightsError(f"no checkpoint in {folder} is whole. The last: {reason} Start the run anew.")

@@ -9,10 +9,10 @@ from typing import Any
 
 from . import atomic
 from .errors import MachineError, SettingsError, shown
-from .resuming import SWEEP_RECORD
+from .resume import SWEEP_RECORD
 
 
-class RunFolder:
+class RunDir:
     """A folder that is this process's alone until the end of its context. Raises SettingsError if another has it."""
 
     def __init__(self, path: Path) -> None:
@@ -25,7 +25,7 @@ class RunFolder:
             raise SettingsError(f"another process is writing {path}. Wait for it, or start a run of its own.") from None
 
     @classmethod
-    def claim(cls, run_dir: str | None, runs: Path, name: str, size: int) -> "RunFolder":
+    def claim(cls, run_dir: str | None, runs: Path, name: str, size: int) -> "RunDir":
         """`run_dir`, or a new `runs`/`name`, `-2` behind it if taken; for a run that writes `size` bytes at most.
 
         Raises SettingsError if `run_dir` already holds something, MachineError if it cannot be written or is too small.
@@ -40,7 +40,7 @@ class RunFolder:
         except OSError as error:
             raise MachineError(f"{wanted} cannot be written ({error.strerror}). Choose a run_dir.") from None
 
-    def __enter__(self) -> "RunFolder":
+    def __enter__(self) -> "RunDir":
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -53,7 +53,7 @@ class RunFolder:
         return shown(self.path)
 
 
-class OthersFolder(RunFolder):
+class ReadOnlyRunDir(RunDir):
     """The same folder to a process that does not write it."""
 
     def __init__(self, path: Path) -> None:

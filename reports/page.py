@@ -97,9 +97,9 @@ def command_line(overrides: list[str], *flags: str) -> str:
 
 
 def fill(template: str, **values: Any) -> str:
-    """The page of `training/<template>`. Every value is escaped, but for `svg`'s."""
+    """The page of `reports/templates/<template>`. Every value is escaped, but for `svg`'s."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from launch.sweep import Outcome, Sweep
+
 from . import page
-from .sweep import Job, Outcome, Sweep, percent
+from .sweep_summary import Job, percent
 
 LOOKS = [(colour, line) for line in ("solid", "dashed", "dotted") for colour in page.SERIES]
 OTHERS = ("muted", "solid")  # of the combinations that are behind the first fifteen

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from . import IMAGE_SIZE, DataError
+from data import IMAGE_SIZE, DataError
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # Pillow's PPM reads PBM, PGM and PNM, too
 LARGEST_FILE = 64 << 20  # bytes

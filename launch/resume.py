@@ -11,8 +11,14 @@ from models import WeightsError
 from .errors import SettingsError, shown
 
 SWEEP_RECORD = "sweep.yaml"  # of a sweep's folder, as config.yaml is of a run's
-FREE = ("run_dir", "resume", "report", "logger", "checkpoint")  # what may differ from the recorded configuration
-CHOSEN = ("trainer.accelerator", "precision")  # by the machine, where they are "auto"
+MUTABLE_KEYS = (
+    "run_dir",
+    "resume",
+    "report",
+    "logger",
+    "checkpoint",
+)  # what may differ from the recorded configuration
+AUTO_KEYS = ("trainer.accelerator", "precision")  # by the machine, where they are "auto"
 PROCESSES = ("trainer.strategy", "trainer.devices", "trainer.num_nodes")  # and this: it changes nothing but rounding
 OPEN_ENDED = ("constant", "step")  # schedules whose rates do not depend on the number of epochs
 
@@ -55,9 +61,9 @@ def check_unchanged(folder: Path, configuration: dict[str, Any]) -> None:
         before, now = recorded.get(key), current.get(key)
         if key.startswith("data.augment.") or key == "compile":  # what did not exist yet was off
             before = before or type(now)()
-        if before == now or key.split(".")[0] in FREE or key in PROCESSES:
+        if before == now or key.split(".")[0] in MUTABLE_KEYS or key in PROCESSES:
             continue
-        if key in CHOSEN and now == "auto":
+        if key in AUTO_KEYS and now == "auto":
             continue
         more = key == "epochs" and isinstance(before, int) and isinstance(now, int) and now > before
         schedule = configuration["scheduler"]["_target_"].rpartition(".")[2]

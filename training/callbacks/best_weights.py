@@ -7,10 +7,10 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
-from .classification import Classification
+from ..module import ClassificationModule
 
 
-class BestNetwork(Callback):
+class BestWeights(Callback):
     """Keeps a copy of the network as validated best so far, the earliest of equals.
 
     The copy travels in the run's own checkpoints, so that a resumed run has it whichever of them it goes on from.
@@ -20,7 +20,7 @@ class BestNetwork(Callback):
         self.epoch, self.accuracy = 0, -1.0
         self.network: dict[str, Tensor] = {}
 
-    def on_validation_end(self, trainer: lightning.Trainer, pl_module: Classification) -> None:  # type: ignore[override]
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: ClassificationModule) -> None:  # type: ignore[override]
         accuracy = float(trainer.callback_metrics["val/accuracy"])
         if accuracy > self.accuracy:
             self.epoch, self.accuracy = trainer.current_epoch + 1, accuracy

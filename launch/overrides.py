@@ -15,9 +15,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from models import cards, did_you_mean
 
-from . import processes, resuming, run_folder, sweep
+from . import processes, sweep
 from .errors import SettingsError
-from .resuming import key_of
+from .resume import find, key_of, merge_overrides
+from .run_dir import require_empty
 from .sweep import Sweep
 
 BEGIN = ("model", "data", "seed")  # what every job's name begins with
@@ -48,17 +49,17 @@ def complete(arguments: list[str], runs: Path) -> Command:
         overrides = network_of(weights, overrides)
     others = [override for override in overrides if key_of(override) not in ("resume", "run_dir")]
     if resume := _value("resume", overrides):
-        folder = resuming.find(resume, runs)
+        folder = find(resume, runs)
         if sweep.is_sweep(folder):
             _refuse_torchrun()
             return _in_sweep(options, sweep.resumed(folder, others))
         if parsed.multirun:
             raise SettingsError("resume goes on with one run, it cannot be part of a sweep. Leave -m out.")
-        return Command([*options, *resuming.merge_overrides(folder, others), f"resume={quote(folder)}"], None)
+        return Command([*options, *merge_overrides(folder, others), f"resume={quote(folder)}"], None)
     if parsed.multirun:
         _refuse_torchrun()
         run_dir = _value("run_dir", overrides)
-        folder = run_folder.require_empty(run_dir) if run_dir else runs / f"sweep_{now()}"
+        folder = require_empty(run_dir) if run_dir else runs / f"sweep_{now()}"
         return _in_sweep(options, sweep.begun(folder, others, may_rename=not run_dir))
     return Command([*options, *overrides], None)
 
@@ -68,7 +69,7 @@ def _refuse(message: str) -> NoReturn:
 
 
 def _refuse_torchrun() -> None:
-    if processes.place():
+    if processes.rank_info():
         raise SettingsError(
             "torchrun starts one run. Start a sweep without it: with trainer=ddp each job starts its own."
         )

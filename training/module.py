@@ -14,15 +14,15 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric
 
+from launch.errors import RunFailed
 from models import WeightsError
 
-from .averaging import MovingAverage
-from .errors import RunFailed
+from .ema import MovingAverage
 
-LOOKED_AT = 50  # batches: on CUDA a look at the loss waits for it, so that not every one is looked at
+FINITE_CHECK_INTERVAL = 50  # batches: on CUDA a look at the loss waits for it, so that not every one is looked at
 
 
-class Classification(lightning.LightningModule):
+class ClassificationModule(lightning.LightningModule):
     """Trains `network`, images -> logits, with cross entropy, its labels smoothed by `label_smoothing` (Szegedy et al.,
     "Rethinking the Inception Architecture", 2016), plus `l1` times the sum of the weights' magnitudes; biases and norms
     are left free of that. Validation measures plain cross entropy.
@@ -51,7 +51,7 @@ class Classification(lightning.LightningModule):
         self.label_smoothing, self.l1, self.ema = label_smoothing, l1, ema
         self.average = copy.deepcopy(network).requires_grad_(False) if ema is not None else None
         self.weights, _ = split_parameters(network)
-        self.train_sums, self.val_sums = Sums(), Sums()
+        self.train_metrics, self.val_metrics = LossAndAccuracy(), LossAndAccuracy()
 
     @property
     def result(self) -> nn.Module:
@@ -64,25 +64,25 @@ class Classification(lightning.LightningModule):
         loss = functional.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         if self.l1:
             loss = loss + self.l1 * sum(weight.abs().sum() for weight in self.weights)
-        self.train_sums.update(logits.detach(), labels, loss.detach())
-        if not dist.is_initialized() and (loss.device.type == "cpu" or batch_idx % LOOKED_AT == 0):
+        self.train_metrics.update(logits.detach(), labels, loss.detach())
+        if not dist.is_initialized() and (loss.device.type == "cpu" or batch_idx % FINITE_CHECK_INTERVAL == 0):
             self.check_finite(f", batch {batch_idx + 1}")  # several processes look together, in agreement.py
         return loss
 
     def finish_train_epoch(self) -> dict[str, Tensor]:
         """Loss and accuracy of the epoch, as augmented and while the network changed; the sums begin anew."""
         self.check_finite()
-        values = self.train_sums.finish()
+        values = self.train_metrics.compute_and_reset()
         self.log_dict({f"train/{name}": value for name, value in values.items()})
         return values
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         images, labels = batch
         logits = self.result(images)
-        self.val_sums.update(logits, labels, functional.cross_entropy(logits, labels))
+        self.val_metrics.update(logits, labels, functional.cross_entropy(logits, labels))
 
     def on_validation_epoch_end(self) -> None:
-        values = self.val_sums.finish()
+        values = self.val_metrics.compute_and_reset()
         self.log_dict({f"val/{name}": value for name, value in values.items()}, prog_bar=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -95,7 +95,7 @@ class Classification(lightning.LightningModule):
 
     def on_train_start(self) -> None:
         if self.global_rank:
-            self.train_sums.reset()  # those in a checkpoint are of all processes: the first goes on with them
+            self.train_metrics.reset()  # those in a checkpoint are of all processes: the first goes on with them
         if self.average is not None and self.ema is not None:
             self.moving_average = MovingAverage(self.average, self.network, self.ema)
 
@@ -122,7 +122,7 @@ class Classification(lightning.LightningModule):
 
     def check_finite(self, where: str = "") -> None:
         """Raises RunFailed if a loss of this epoch was not finite, in any process; all of them have to ask."""
-        loss = self.train_sums.loss
+        loss = self.train_metrics.loss
         if dist.is_initialized():
             dist.all_reduce(loss := loss.clone())
         if not torch.isfinite(loss):
@@ -144,7 +144,7 @@ def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
     return [group for group in groups if group["params"]]
 
 
-class Sums(Metric):
+class LossAndAccuracy(Metric):
     """Loss and accuracy over the images seen since the last `finish`: three sums on the device, and no other work.
 
     torchmetrics' own MeanMetric and MulticlassAccuracy give the same figures at seven times the cost of a step.
@@ -169,7 +169,7 @@ class Sums(Metric):
     def compute(self) -> dict[str, Tensor]:
         return {"loss": self.loss / self.images, "accuracy": self.right / self.images}
 
-    def finish(self) -> dict[str, Tensor]:
+    def compute_and_reset(self) -> dict[str, Tensor]:
         values = self.compute()
         self.reset()
         return values

@@ -12,8 +12,9 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import Callback
 
-from .errors import Interrupted
-from .processes import ALONE, Peers
+from launch.errors import Interrupted
+
+from ..distributed import ALONE, Peers
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -26,7 +27,7 @@ class Interruption(Callback):
     def __init__(self, folder: Path, peers: Peers = ALONE) -> None:
         self.folder, self.peers = folder, peers
         self.received = 0
-        self.asked = peers.largest(lambda: self.received)
+        self.asked = peers.reduce_max(lambda: self.received)
         self.training = False
 
     def __enter__(self) -> "Interruption":

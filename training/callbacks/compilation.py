@@ -13,8 +13,9 @@ from lightning.pytorch.callbacks import Callback
 from torch._dynamo.exc import TorchDynamoException
 from torch.nn import functional
 
-from .classification import Classification
-from .errors import MachineError
+from launch.errors import MachineError
+
+from ..module import ClassificationModule
 
 log = logging.getLogger("refzoo")
 
@@ -24,7 +25,7 @@ class Compilation(Callback):
 
     seconds: float  # that it took
 
-    def on_fit_start(self, trainer: lightning.Trainer, pl_module: Classification) -> None:  # type: ignore[override]
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: ClassificationModule) -> None:  # type: ignore[override]
         began, network = time.perf_counter(), pl_module.network
         torch.compiler.reset()  # a sweep's networks would be too many for its cache, and run uncompiled
         # With fallback_random dropout draws what it draws uncompiled.

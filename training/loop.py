@@ -20,9 +20,9 @@ MODULE_HOOKS = (
 )
 
 
-class Steps(_TrainingEpochLoop):
-    """Lightning's loop over the batches of an epoch, for Classification: its batches are on the device already, it has
-    one optimizer and a schedule that moves at every step, accumulates no gradients and logs nothing within a step.
+class FastEpochLoop(_TrainingEpochLoop):
+    """Lightning's loop over the batches of an epoch, for ClassificationModule: its batches are on the device, it
+    has one optimizer and a schedule that moves at every step, accumulates no gradients and logs nothing within a step.
     Where a callback or the module has one of the hooks above, or losses are scaled (16-mixed), and at the first step
     after a stop, which settles the counters, a step is Lightning's own.
     """
@@ -31,14 +31,14 @@ class Steps(_TrainingEpochLoop):
         super().on_run_start(data_fetcher)
         trainer: Any = self.trainer
         module = trainer.lightning_module
-        self.lean = not (
+        self.fast_path = not (
             any(is_overridden(hook, module) for hook in MODULE_HOOKS)
             or any(is_overridden(hook, callback) for hook in CALLBACK_HOOKS for callback in trainer.callbacks)
             or getattr(trainer.precision_plugin, "scaler", None)
         )
 
     def advance(self, data_fetcher: Any) -> None:
-        if self.restarting or not self.lean:
+        if self.restarting or not self.fast_path:
             super().advance(data_fetcher)
             return
         trainer: Any = self.trainer
@@ -80,8 +80,8 @@ class Steps(_TrainingEpochLoop):
         self.batch_progress.increment_completed()
 
 
-def use_steps(trainer: lightning.Trainer) -> lightning.Trainer:
+def install_fast_loop(trainer: lightning.Trainer) -> lightning.Trainer:
     """`trainer` with steps of this kind."""
     loop = trainer.fit_loop.epoch_loop
-    trainer.fit_loop.epoch_loop = Steps(trainer, loop.min_steps, loop.max_steps)
+    trainer.fit_loop.epoch_loop = FastEpochLoop(trainer, loop.min_steps, loop.max_steps)
     return trainer
