@@ -1,4 +1,4 @@
-"""Measure trained weights again: a run's, a file's, or published ones."""
+"""Measure trained weights: those of a run, of a file, or published ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXAMPLES = """
   evaluate.py --weights runs/<run>                         on all test images
   evaluate.py --weights runs/<run> --split val             on the images that its training validated on
   evaluate.py --weights lenet-mnist --data fashion_mnist   on another data set
-  evaluate.py --weights all                                everything published, each against its card
+  evaluate.py --weights all                                all published weights, each against its card
 """
 ALL = "all"
 read_splits = functools.cache(load)  # for --weights all
@@ -31,7 +31,7 @@ def main() -> int:
         return print_list()
     names = cards.published() if command.weights == ALL else [command.weights]
     if not names:
-        raise WeightsError("nothing is published here: weights/ is empty.")
+        raise WeightsError("there are no published weights: the folder weights/ is empty.")
     results, different = [], []
     for name in names:
         try:
@@ -42,7 +42,7 @@ def main() -> int:
             if command.weights != ALL:
                 raise
             results.append({"weights": name, "as_recorded": False, "error": errors.report(error)[1]})
-            different.append(name)  # and on to the others
+            different.append(name)  # the others are measured all the same
     if command.json:
         flags.write_json(command.json, results if command.weights == ALL else results[0])
     if different:
@@ -56,31 +56,31 @@ def read_flags() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--weights", metavar="W", help="a run folder, a weights file, a published name, or all for all published ones")
-    add("--list", action="store_true", help="show what is published")
-    add("--data", metavar="NAME", help=f"another data set than it was trained on: {', '.join(DATASETS)}")
-    add("--split", default="test", help="test (the default), val or train, as the run cut them, without augmentation")
+    add("--list", action="store_true", help="list the published weights")
+    add("--data", metavar="NAME", help=f"a data set other than the one of its training: {', '.join(DATASETS)}")
+    add("--split", default="test", help="test (the default), val or train: cut as for the training, not augmented")
     add("--quick", action="store_true", help="only the first 500 test images")
     add("--device", default="auto", help="auto (the default: CUDA where there is one), cpu or cuda")
-    flags.add_json(parser, "the figures")
+    flags.add_json(parser, "the metrics")
     command = parser.parse_args()
     flags.check(command, split=("test", "val", "train"), device=flags.DEVICES, data=DATASETS)
     if not command.weights and not command.list:
         raise errors.SettingsError("--weights is missing: a run folder, a weights file, a published name, or all.")
     if command.list and command.json:
-        raise errors.SettingsError("--json writes figures, which --list does not measure. Leave one of them out.")
+        raise errors.SettingsError("--json writes metrics, which --list does not measure. Leave one of them out.")
     if command.quick and command.split != "test":
-        raise errors.SettingsError("--quick looks at test images. Leave --split out.")
+        raise errors.SettingsError("--quick uses test images. Leave --split out.")
     return command
 
 
 def measure(source: str, command: argparse.Namespace) -> dict[str, Any]:
-    """The figures of one network and what its card says of them, printed as they come."""
+    """Measure one network, print its metrics and whether they are those of its card, and return them."""
     began, out = time.perf_counter(), sys.stderr if command.json == "-" else sys.stdout
     file = cards.read(source)
     card, epochs = file.card, file.card["training"].get("epoch")
     print(f"{source}: {card['network']}, trained on {card['data']}, epoch {epochs}", file=out, flush=True)
 
-    # Only now what takes seconds to import.
+    # Imported here because it takes seconds.
     from models.weights import load_network
     from training import evaluation, machine
 
@@ -88,12 +88,12 @@ def measure(source: str, command: argparse.Namespace) -> dict[str, Any]:
     network, preprocess = load_network(file), evaluation.preprocess_of(card)
     data_name = command.data or card["data"]
     images, recorded = choose_images(file, data_name, command.split, command.quick)
-    figures = evaluation.compute_metrics(evaluation.predict_logits(network, images, preprocess, device), images.labels)
-    as_recorded = evaluation.metrics_match(figures, recorded) if recorded else None
+    metrics = evaluation.compute_metrics(evaluation.predict_logits(network, images, preprocess, device), images.labels)
+    as_recorded = evaluation.metrics_match(metrics, recorded) if recorded else None
     remark = {None: "", True: ", as recorded", False: f", recorded {recorded}"}[as_recorded]
     print(
-        f"{data_name}: {command.split} accuracy {figures['accuracy']:.4f}, loss {figures['loss']:.4f} "
-        f"({figures['images']} images){remark}",
+        f"{data_name}: {command.split} accuracy {metrics['accuracy']:.4f}, loss {metrics['loss']:.4f} "
+        f"({metrics['images']} images){remark}",
         file=out,
         flush=True,
     )
@@ -102,7 +102,7 @@ def measure(source: str, command: argparse.Namespace) -> dict[str, Any]:
         "network": card["network"],
         "data": data_name,
         "split": command.split,
-        **figures,
+        **metrics,
         "recorded": recorded,
         "as_recorded": as_recorded,
         "device": machine.describe_device(device),
@@ -114,12 +114,14 @@ def measure(source: str, command: argparse.Namespace) -> dict[str, Any]:
 def choose_images(
     file: cards.WeightsFile, data_name: str, split: str, quick: bool
 ) -> tuple[Images, dict[str, Any] | None]:
-    """The images of that split, as the network's training cut it, and the figures that its card has for them."""
+    """Return the images of a split, cut as for the network's training, and the metrics that its card has for them."""
     from data.splits import Images
     from training.evaluation import QUICK
 
     if data_name not in DATASETS:
-        raise DataError(f"{file.path} was trained on {data_name!r}, which is not here. Name a data set with --data.")
+        raise DataError(
+            f"{file.path} was trained on {data_name!r}, which is not available. Name a data set with --data."
+        )
     card, own = file.card, data_name == file.card["data"]
     try:
         sizes = {key: card["training"][key] for key in ("train_size", "val_size", "test_size")} if own else {}
@@ -127,9 +129,9 @@ def choose_images(
             raise KeyError(f"sizes {sizes}")
         images = getattr(read_splits(data_name, card["arguments"]["num_classes"], **sizes), split)
     except (KeyError, TypeError) as error:
-        raise WeightsError(f"{file.path} has a card that does not say how its data were cut ({error}).") from None
+        raise WeightsError(f"{file.path} has a card that does not say how its data were split ({error}).") from None
     if images is None:
-        raise errors.SettingsError(f"{file.path} was trained on all training images, none are left for --split val.")
+        raise errors.SettingsError(f"{file.path} was trained on all training images: there is no --split val.")
     if quick:
         images = Images(*(tensor[:QUICK] for tensor in images))
     recorded = card["metrics"].get("quick" if quick else split) if own else None
@@ -137,7 +139,7 @@ def choose_images(
 
 
 def print_list() -> int:
-    """A table of what is published and whole, by its cards; the exit status."""
+    """Print a table of the published weights from their cards; return the exit status."""
     from rich import box
     from rich.console import Console
     from rich.table import Table

@@ -24,14 +24,14 @@ EXAMPLES = """
   export.py --weights runs/<run>                         writes <network>-<data>.onnx here
   export.py --weights gru-mnist --output gru.onnx
 
-One file, for batches of one and more: `images` (batch, 1, 28, 28), float32, standardised -> `logits` (batch, 10). Its
-metadata say how to standardise (mean and std of pixels in [0, 1]), name the classes, and whose weights these are. It is
-written once ONNX Runtime has given the network's logits with it. An older one is replaced, no other program's file is.
+The file takes batches of any size: `images` (batch, 1, 28, 28), float32, standardised -> `logits` (batch, 10). Its
+metadata hold mean and std of pixels in [0, 1], the classes, and the SHA-256 of the weights. It is written only if ONNX
+Runtime computes the logits of the network with it, and replaces only a file that export.py wrote.
 """
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-OPSET = 18  # the one that torch's operators are written in: a later one is a conversion, and read by fewer programs
-TOLERANCE = 1e-4  # of the largest logit, or of 1: float32 sums in another order; GoogLeNet and VGG-11 need 1e-5
-OURS = "weights_sha256"  # the metadata by which a file of ours is known
+OPSET = 18  # that of torch's exporter: a later one would be a conversion, and fewer programs read it
+TOLERANCE = 1e-4  # of the largest logit, or of 1: sums in another order differ (GoogLeNet and VGG-11: by 1e-5)
+OURS = "weights_sha256"  # the metadata key that only files by export.py have
 
 
 def main() -> int:
@@ -41,7 +41,7 @@ def main() -> int:
     file = cards.read(command.weights)
     output = choose_output(command, file.card)
 
-    # Only now what takes seconds to import.
+    # Imported here because it takes seconds.
     from models.weights import load_network
 
     network, images, metadata = load_network(file), images_to_compare(file.card), describe(file)
@@ -69,8 +69,8 @@ def read_flags() -> argparse.Namespace:
 
 
 def choose_output(command: argparse.Namespace, card: dict[str, Any]) -> Path:
-    """Raises SettingsError unless it is an .onnx file that replaces nothing but one of ours, MachineError unless it
-    can be written.
+    """Return the output file. Raises SettingsError for a file that is not .onnx, or that something else than export.py
+    wrote, MachineError for one that cannot be written.
     """
     default = command.weights if command.weights in cards.published() else f"{card['network']}-{card['data']}"
     output = flags.output(command.output or f"{default}.onnx")
@@ -87,19 +87,19 @@ def is_ours(path: Path) -> bool:
 
     try:
         return any(entry.key == OURS for entry in onnx.load(path, load_external_data=False).metadata_props)
-    except Exception:  # whatever its reader makes of bytes that are no ONNX
+    except Exception:  # the reader raises various errors for other files
         return False
 
 
 def describe(file: cards.WeightsFile) -> dict[str, str]:
-    """What the ONNX file says of itself. Raises WeightsError if the card does not."""
+    """Return the metadata of the ONNX file. Raises WeightsError if the card lacks them."""
     from training.evaluation import preprocess_of
 
     card, preprocess = file.card, preprocess_of(file.card)
     try:
         accuracy = card["metrics"]["test"]["accuracy"]
     except (KeyError, TypeError):
-        raise WeightsError(f"{file.path} has a card that does not say how good its network is.") from None
+        raise WeightsError(f"{file.path} has a card without a test accuracy.") from None
     return {
         "network": card["network"],
         "arguments": json.dumps(card["arguments"]),
@@ -114,7 +114,7 @@ def describe(file: cards.WeightsFile) -> dict[str, str]:
 
 
 def images_to_compare(card: dict[str, Any]) -> Tensor:
-    """(7, in_channels, image_size, image_size), standardised: four of noise, and three test images of the data set."""
+    """Return four images of noise and three test images: (7, in_channels, image_size, image_size), standardised."""
     import torch
 
     from training.evaluation import preprocess_of
@@ -130,7 +130,7 @@ def images_to_compare(card: dict[str, Any]) -> Tensor:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """What torch remarks on its own doings, on `_flat_weights` say, stays off the terminal; errors are raised."""
+    """Silence the warnings of torch's exporter about torch itself; errors are raised."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.disable()
@@ -141,9 +141,9 @@ def quiet() -> Iterator[None]:
 
 
 def convert(network: nn.Module, images: Tensor, metadata: dict[str, str]) -> bytes:
-    """The ONNX file of a network in evaluation mode: the same network gives the same bytes.
+    """Return the ONNX file of a network in evaluation mode; the same network gives the same bytes.
 
-    `images` are an example, two at least: of one, torch would conclude that a batch is always one. Raises RunFailed.
+    `images` are an example batch of at least two: from one, torch would infer a fixed batch size. Raises RunFailed.
     """
     import torch
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
@@ -163,13 +163,13 @@ def convert(network: nn.Module, images: Tensor, metadata: dict[str, str]) -> byt
         first_line = str(error.__cause__ or error).strip().partition("\n")[0]
         raise errors.RunFailed(f"{metadata['network']} cannot be exported: {first_line}") from error
     assert program is not None
-    ClearMetadataAndDocStringPass()(program.model)  # or each node would tell the paths of this machine's files
+    ClearMetadataAndDocStringPass()(program.model)  # else each node contains paths of this machine
     program.model.metadata_props.update(metadata)
     return program.model_proto.SerializeToString()
 
 
 def compare(content: bytes, network: nn.Module, images: Tensor) -> float:
-    """The largest difference of a logit, all images together and one alone. Raises RunFailed beyond the tolerance."""
+    """Return the largest difference of a logit, for a batch and for one image. Raises RunFailed beyond TOLERANCE."""
     import onnxruntime
     import torch
 
@@ -185,7 +185,7 @@ def compare(content: bytes, network: nn.Module, images: Tensor) -> float:
         found = torch.from_numpy(logits)
         tolerance = TOLERANCE * max(1.0, expected.abs().max().item())
         worst = (found - expected).abs().max().item() if found.shape == expected.shape else float("inf")
-        if not worst <= tolerance:  # nor is NaN
+        if not worst <= tolerance:  # also true for NaN
             raise errors.RunFailed(
                 f"the ONNX file's logits differ from the network's by {worst:.1e}, expected {tolerance:.1e} at most. "
                 "Nothing was written."

@@ -1,13 +1,15 @@
-"""Train one network, test it once, and leave a run folder. `python train.py --help` says how."""
+"""Train one network, test it once, and write a run folder. `python train.py --help` says how."""
 
 import gc
 import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-if __name__ == "__main__":  # Ctrl-C ends an import without a traceback; main answers for it later
+if __name__ == "__main__":  # Ctrl-C ends an import without a traceback; main handles it later
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # a wrong command is explained here, not by Hydra
 
@@ -18,103 +20,141 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from launch import errors, flags, processes, settings, sweep
+from launch import atomic, errors, flags, processes, settings, signals
 from launch.overrides import complete, explain, job_name, quote
 from launch.resume import check_unchanged, finished, is_run
+from launch.sweep import Outcome, Sweep
 from reports import sweep_summary
 
 ROOT = Path(__file__).resolve().parent
-outcomes: list[sweep.Outcome] = []  # of the jobs: Hydra does not hand back what they return
 
 
 def main() -> int:
-    outcomes.clear()
+    """Run the command line; return the exit status."""
+    outcomes: list[Outcome] = []
+    sweep: Sweep | None = None
+    error: BaseException | None = None
     flags.prepare_streams()
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    previous = signal.signal(signal.SIGTERM, terminate)
-    started: sweep.Sweep | None = None
-    error: BaseException | None = None
-    try:
-        processes.configure_worker()
-        sys.argv[1:], started = complete(sys.argv[1:], ROOT / "runs")
-        if started:  # a launcher may run its jobs in other processes, from any folder
-            os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        job()
-    except ValueError as refused:  # Hydra's own, of an override it can make nothing of
-        error = errors.SettingsError(refused)
-    except (Exception, KeyboardInterrupt, errors.Interrupted) as raised:
-        error = raised
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-    if started:
+    with signals.handling(stop):
         try:
-            sweep_summary.finish(started, outcomes)
+            processes.configure_worker()
+            sys.argv[1:], sweep = complete(sys.argv[1:], ROOT / "runs")
+            if sweep:  # a launcher may run its jobs in other processes, from any folder
+                os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+            hydra_job(outcomes)()
+        except ValueError as refused:  # by Hydra, of an override that it cannot read
+            error = errors.SettingsError(refused)
+        except (Exception, KeyboardInterrupt, errors.Interrupted) as raised:
+            error = raised
+    if sweep:
+        try:
+            sweep_summary.finish(sweep, outcomes)
         except (Exception, KeyboardInterrupt) as raised:
             error = error or raised
     if isinstance(error, KeyboardInterrupt | errors.Interrupted):
-        error = errors.interruption(error, started.folder if started else None)
+        error = errors.interruption(error, sweep.folder if sweep else None)
     if error:
         return answer(error)[0]
     return max((outcome.status for outcome in outcomes), default=0)
 
 
-def terminate(*_: object) -> None:
-    raise errors.Interrupted("stopped by SIGTERM", 128 + signal.SIGTERM)
+def stop(number: int, _: Any) -> None:
+    raise errors.Interrupted(f"stopped by {signal.Signals(number).name}", 128 + number)
 
 
-@hydra.main(version_base="1.3", config_path=str(ROOT / "configs"), config_name="train")
-def job(config: DictConfig) -> None:
-    """One run. It answers for its own errors, so that a sweep goes on to its next job."""
-    hydra_config = HydraConfig.get()
+def hydra_job(outcomes: list[Outcome]) -> Callable[[], None]:
+    """Return what Hydra calls for each job. It adds the job's outcome to `outcomes`: Hydra returns nothing."""
+
+    @hydra.main(version_base="1.3", config_path=str(ROOT / "configs"), config_name="train")
+    def job(config: DictConfig) -> None:
+        hydra_config = HydraConfig.get()
+        in_sweep = hydra_config.mode == RunMode.MULTIRUN
+        outcome = run_job(config, hydra_config, in_sweep)
+        outcomes.append(outcome)
+        if hydra_config.runtime.choices["hydra/launcher"] != "basic":
+            outcome.send(Path(hydra_config.sweep.dir))
+        if in_sweep and outcome.status > 128:  # a signal stopped the job's processes, and stops the sweep
+            raise errors.Interrupted(f"stopped by {signal.Signals(outcome.status - 128).name}", outcome.status)
+        gc.collect()  # a trainer and its parts refer to each other; the next job may need their memory
+
+    return job
+
+
+def run_job(config: DictConfig, hydra_config: Any, in_sweep: bool) -> Outcome:
+    """Run one job and report its errors, so that a sweep continues with the next one."""
     name, status, message = job_name(config, hydra_config.job.override_dirname), 0, ""
+    overrides = list(hydra_config.overrides.task)
     try:
-        if hydra_config.mode == RunMode.MULTIRUN:
+        if in_sweep:
             print(f"job {hydra_config.job.num + 1}: {name}")
-            path = Path(hydra_config.sweep.dir) / name
-            config["resume" if is_run(path) else "run_dir"] = str(path)
-        status = train(config)
+            folder = Path(hydra_config.sweep.dir) / name
+            key = "resume" if is_run(folder) else "run_dir"
+            config = settings.replace(config, {key: str(folder)})
+            arguments = [*overrides, f"{key}={quote(folder)}"]
+        else:
+            config, arguments = settings.replace(config, {}), sys.argv[1:]
+        status = train(config, overrides, arguments)
     except Exception as error:
         status, message = answer(error)
-    outcomes.append(sweep.Outcome(name, status, message))
-    if hydra_config.runtime.choices["hydra/launcher"] != "basic":
-        outcomes[-1].leave(Path(hydra_config.sweep.dir))
-    if hydra_config.mode == RunMode.MULTIRUN:
-        if status > 128:  # of processes of its own: with them the sweep ends
-            raise errors.Interrupted(f"stopped by {signal.Signals(status - 128).name}", status)
-        gc.collect()  # a trainer and its parts hold each other; the next job may need their memory
+    return Outcome(name, status, message)
 
 
-def answer(error: BaseException) -> tuple[int, str]:
-    if isinstance(error, HydraException | OmegaConfBaseException):
-        error = explain(error, ROOT / "configs")
-    return errors.report(error)
+def train(config: DictConfig, overrides: list[str], arguments: list[str]) -> int:
+    """Train as the read-only configuration says; return the exit status.
 
-
-def train(config: DictConfig) -> int:
-    """The exit status, if nothing is raised."""
-    plain = settings.check(OmegaConf.to_container(config, resolve=True))
+    `overrides` made the configuration, and `arguments` repeat this run on a command line of train.py.
+    """
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    settings.check(plain)
     if config.resume:
         check_unchanged(Path(config.resume), plain)
         if message := finished(Path(config.resume), config.epochs):
             print(message)
             return 0
     if settings.is_ddp(config) and not processes.rank_info():
-        return start_processes(config)
+        return processes.start(arguments, config.trainer.devices)
 
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # torchmetrics imports it; it may list the fonts then
     from training.run import run  # which takes seconds
 
-    run(config, ROOT / "runs")
+    result = run(config, overrides, ROOT / "runs")
+    if result and config.report:
+        write_report(result, overrides)
     return 0
 
 
-def start_processes(config: DictConfig) -> int:
-    """The same run in processes of its own; their exit status."""
-    arguments = sys.argv[1:]
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
-        folder = "resume" if config.resume else "run_dir"
-        arguments = [*HydraConfig.get().overrides.task, f"{folder}={quote(config[folder])}"]
-    return processes.start(arguments, config.trainer.devices)
+def write_report(result: Any, overrides: list[str]) -> None:
+    """Write report.html. If it cannot be made, that is reported, but the run has succeeded."""
+    try:
+        from reports import run_report
+
+        configuration: Any = OmegaConf.to_container(result.config, resolve=True)
+        test, classes = result.splits.test, result.splits.info.classes
+        page = run_report.render(
+            configuration, overrides, result.metrics, result.rows, result.test_logits, test, classes
+        )
+        atomic.write(result.run_dir / "report.html", page.encode())
+    except Exception as error:
+        failure = RuntimeError(f"report.html was not written: {error}")
+        failure.__cause__ = error  # for REFZOO_DEBUG=1
+        errors.report(failure)
+
+
+def answer(error: BaseException) -> tuple[int, str]:
+    """Report an error, one of Hydra's explained; return the exit status and the line."""
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        error = explain(error, ROOT / "configs")
+    return errors.report(error, rank())
+
+
+def rank() -> int:
+    """Return the rank of this process, 0 where the environment has none or nonsense (which is then reported)."""
+    try:
+        ranks = processes.rank_info()
+    except errors.SettingsError:
+        return 0
+    return ranks.rank if ranks else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Writing a file so that whoever reads it, and whenever the process dies, finds the old or the new one whole."""
+"""Write a file so that a reader, or a process that dies, leaves either the old or the new one complete."""
 
 import contextlib
 import os
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def write(path: Path, content: bytes | memoryview) -> None:
-    """Raises OSError, with the old file left as it was and no partial one beside it."""
+    """Replace the file at `path`. Raises OSError; the old file is then unchanged, and no partial one remains."""
     path.parent.mkdir(exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -19,8 +19,9 @@ def write(path: Path, content: bytes | memoryview) -> None:
         with contextlib.suppress(OSError):
             partial.unlink()
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new name, too, outlives a power cut
-    finally:
-        os.close(folder)
+    if os.name == "posix":  # Windows cannot open a folder
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # so that the new name survives a power cut
+        finally:
+            os.close(folder)

@@ -1,4 +1,4 @@
-"""What can go wrong, the one line that says it, and the exit status. Nothing here imports torch."""
+"""The errors of a run, the one line that reports each, and the exit statuses."""
 
 import errno
 import os
@@ -25,9 +25,9 @@ class RunFailed(Exception):
 
 
 class Interrupted(BaseException):
-    """Ctrl-C or SIGTERM stopped the run; `status` is what a shell expects then, `folder` what can be resumed.
+    """Ctrl-C or SIGTERM stopped the run; `status` is the exit status, `folder` what can be resumed.
 
-    No Exception, as KeyboardInterrupt is none: a sweep that goes on past failed jobs ends with this one.
+    Like KeyboardInterrupt it is no Exception: a sweep continues after a job that failed, but not after this.
     """
 
     def __init__(self, message: str, status: int, folder: Path | None = None) -> None:
@@ -36,7 +36,7 @@ class Interrupted(BaseException):
 
 
 class ProcessLost(Exception):
-    """Another of the run's processes ended before its time; `folder` is what can be resumed."""
+    """Another process of the run died; `folder` is what can be resumed."""
 
     def __init__(self, message: str, folder: Path | None = None) -> None:
         super().__init__(message)
@@ -44,26 +44,26 @@ class ProcessLost(Exception):
 
 
 def interruption(error: BaseException, sweep: Path | None) -> Interrupted:
-    """The same for a whole sweep, which goes on as one, and for Python's own KeyboardInterrupt."""
+    """Return `error`, an Interrupted or Python's KeyboardInterrupt, as an Interrupted whose folder is the sweep's."""
     if not isinstance(error, Interrupted):
         error = Interrupted("stopped by SIGINT", 128 + signal.SIGINT)
     return Interrupted(str(error), error.status, sweep if sweep and sweep.exists() else error.folder)
 
 
-rank = 0  # of this process, where a run has several; the first speaks for all
 STATUS = {RunFailed: 1, SettingsError: 2, DataError: 3, WeightsError: 4, MachineError: 5, ProcessLost: 6}
 MACHINE_ERRNO = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOMEM}
 
 
 def shown(path: Path) -> str:
-    """As a person at this terminal would write it."""
+    """Return the path as a user in the current folder would type it."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
-def report(error: BaseException) -> tuple[int, str]:
-    """Say on standard error, in one line, what is wrong; return the exit status and the line. REFZOO_DEBUG=1 shows
-    where.
+def report(error: BaseException, rank: int = 0) -> tuple[int, str]:
+    """Print one line on standard error; return the exit status and the line. REFZOO_DEBUG=1 adds the traceback.
+
+    Of several processes the first one, of rank 0, reports what happened to all of them.
     """
     if os.environ.get("REFZOO_DEBUG") == "1":
         traceback.print_exception(error)
@@ -71,7 +71,7 @@ def report(error: BaseException) -> tuple[int, str]:
     message = " ".join(message.split())
     if not rank:
         sys.stderr.write(f"refzoo: {message}\n")
-    elif not isinstance(error, Interrupted | RunFailed | ProcessLost | SettingsError):  # which all have
+    elif not isinstance(error, Interrupted | RunFailed | ProcessLost | SettingsError):
         sys.stderr.write(f"refzoo: process {rank}: {message}\n")
     return status, message
 
@@ -80,14 +80,11 @@ def _explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, Interrupted | ProcessLost):
         resume = shlex.quote(f"resume={shown(error.folder)}") if error.folder else ""
         status = error.status if isinstance(error, Interrupted) else STATUS[ProcessLost]
-        return status, f"{error}. Go on with: uv run train.py {resume}" if resume else f"{error}."
+        return status, f"{error}. Resume with: uv run train.py {resume}" if resume else f"{error}."
     if type(error) in STATUS:
         return STATUS[type(error)], str(error)
     if isinstance(error, OSError) and error.errno in MACHINE_ERRNO:
-        return (
-            5,
-            f"{error.strerror}: {error.filename or 'the output'}. Free space, or write it to another place.",
-        )
+        return 5, f"{error.strerror}: {error.filename or 'the output'}. Free some space, or choose another folder."
     if (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"  # torch's, on CUDA

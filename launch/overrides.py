@@ -1,4 +1,4 @@
-"""The command line: what it means in full, and what is wrong with it in one line. Nothing here imports torch."""
+"""Complete the overrides of train.py's command line, and explain in one line what is wrong with them."""
 
 import hashlib
 import json
@@ -19,48 +19,50 @@ from . import processes, sweep
 from .errors import SettingsError
 from .resume import find, key_of, merge_overrides
 from .run_dir import require_empty
-from .sweep import Sweep
 
-BEGIN = ("model", "data", "seed")  # what every job's name begins with
-LONGEST = 200  # characters of a name; most file systems allow 255 bytes
-SHOWS = ("help", "hydra_help", "version", "cfg", "info", "shell_completion")  # what Hydra prints in place of running
+JOB_PREFIX = ("model", "data", "seed")  # what every job's name starts with
+LONGEST_NAME = 200  # characters; most file systems allow 255 bytes
+PRINTS = ("help", "hydra_help", "version", "cfg", "info", "shell_completion")  # what Hydra prints instead of running
 
 
 class Command(NamedTuple):
-    """What Hydra is to see, and the sweep if it is one."""
+    """The arguments for Hydra, and the sweep if it is one."""
 
     arguments: list[str]
-    sweep: Sweep | None
+    sweep: sweep.Sweep | None
 
 
 def complete(arguments: list[str], runs: Path) -> Command:
-    """The command line with the overrides of the run or the sweep that it resumes, and with a sweep's folder."""
+    """Add to a command line the overrides of the run or sweep that it resumes, and the folder of a sweep.
+
+    Raises SettingsError for a command that cannot be meant.
+    """
     parser = get_args_parser()
     parser.error = _refuse
     parsed = parser.parse_intermixed_args(arguments)
-    options = [argument for argument in arguments if argument not in [*parsed.overrides, "-m", "--multirun"]]
-    overrides = allow_network_arguments(parsed.overrides)
+    overrides = parsed.overrides
+    options = [argument for argument in arguments if argument not in [*overrides, "-m", "--multirun"]]
     for key, instead in {"hydra.mode": "write -m for a sweep", "hydra.sweep.dir": "run_dir= names its folder"}.items():
         if _value(key, overrides) is not None:
             raise SettingsError(f"{key} cannot be set: {instead}.")
-    if any(getattr(parsed, shown, None) for shown in SHOWS):
+    if any(getattr(parsed, option, None) for option in PRINTS):
         return Command([*options, *overrides], None)
     if (weights := _value("weights", overrides)) and not _value("resume", overrides):
-        overrides = network_of(weights, overrides)
+        overrides = _network_of(weights, overrides)
     others = [override for override in overrides if key_of(override) not in ("resume", "run_dir")]
-    if resume := _value("resume", overrides):
-        folder = find(resume, runs)
+    if wanted := _value("resume", overrides):
+        folder = find(wanted, runs)
         if sweep.is_sweep(folder):
             _refuse_torchrun()
-            return _in_sweep(options, sweep.resumed(folder, others))
+            return _in_sweep(options, sweep.resume(folder, others))
         if parsed.multirun:
-            raise SettingsError("resume goes on with one run, it cannot be part of a sweep. Leave -m out.")
+            raise SettingsError("resume continues one run, it cannot be part of a sweep. Leave -m out.")
         return Command([*options, *merge_overrides(folder, others), f"resume={quote(folder)}"], None)
     if parsed.multirun:
         _refuse_torchrun()
         run_dir = _value("run_dir", overrides)
         folder = require_empty(run_dir) if run_dir else runs / f"sweep_{now()}"
-        return _in_sweep(options, sweep.begun(folder, others, may_rename=not run_dir))
+        return _in_sweep(options, sweep.start(folder, others, may_rename=not run_dir))
     return Command([*options, *overrides], None)
 
 
@@ -71,19 +73,19 @@ def _refuse(message: str) -> NoReturn:
 def _refuse_torchrun() -> None:
     if processes.rank_info():
         raise SettingsError(
-            "torchrun starts one run. Start a sweep without it: with trainer=ddp each job starts its own."
+            "torchrun starts one run. Start a sweep without it: with trainer=ddp each job starts its own processes."
         )
 
 
-def _in_sweep(options: list[str], started: Sweep) -> Command:
+def _in_sweep(options: list[str], started: sweep.Sweep) -> Command:
     fixed = [key for key in map(key_of, started.overrides) if key not in started.named_by]
-    exclude = f"hydra.job.config.override_dirname.exclude_keys=[{','.join(dict.fromkeys([*fixed, *BEGIN]))}]"
+    exclude = f"hydra.job.config.override_dirname.exclude_keys=[{','.join(dict.fromkeys([*fixed, *JOB_PREFIX]))}]"
     directory = f"hydra.sweep.dir={quote(started.folder)}"
     return Command([*options, "-m", *started.overrides, directory, exclude], started)
 
 
 def _value(key: str, overrides: list[str]) -> str | None:
-    """What is given for `key`, as Hydra reads it."""
+    """Return what is given for `key`, as Hydra reads it."""
     given = [override for override in overrides if key_of(override) == key]
     if not given:
         return None
@@ -97,31 +99,31 @@ def _value(key: str, overrides: list[str]) -> str | None:
     return None if value is None else str(value)
 
 
-def quote(path: Path) -> str:
+def quote(path: Path | str) -> str:
     escaped = str(path).replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 
 
-def network_of(weights: str, overrides: list[str]) -> list[str]:
-    """The overrides with a path made absolute, and, unless they choose a network, with that of the weights."""
+def _network_of(weights: str, overrides: list[str]) -> list[str]:
+    """Return the overrides with an absolute path of the weights and, unless they choose one, with their network."""
     file = cards.read(weights)
     if weights not in cards.published():
         overrides = [each for each in overrides if key_of(each) != "weights"]
         overrides.append(f"weights={quote(file.path.absolute())}")
     if any(key_of(override) in ("model", "recipe") for override in overrides):
         return overrides
-    network, arguments = file.card["network"], file.card["arguments"]
+    arguments = file.card["arguments"]
     own = {key: value for key, value in arguments.items() if key not in ("in_channels", "num_classes", "image_size")}
-    chosen = [f"model={network}", *(f"++model.{key}={json.dumps(value)}" for key, value in own.items())]
+    chosen = [f"model={file.card['network']}", *(f"model.{key}={json.dumps(value)}" for key, value in own.items())]
     return [*chosen, f"image_size={arguments['image_size']}", *overrides]
 
 
-def job_name(config: Any, sets: str = "") -> str:
-    """As a folder is called; `sets` is what Hydra says of the overrides by which a sweep's jobs differ."""
-    name = f"{config.model.name}_{config.data.name}_seed{config.seed}" + (f"_{sets}" if sets else "")
+def job_name(config: Any, swept: str = "") -> str:
+    """Return the name of a run's folder; `swept` is Hydra's name for the overrides in which a sweep's jobs differ."""
+    name = f"{config.model.name}_{config.data.name}_seed{config.seed}" + (f"_{swept}" if swept else "")
     name = re.sub(r"[^\w.,=-]", "-", re.sub(r"[\[\]{}'\"+\s]", "", name))
-    if len(name) > LONGEST:
-        return f"{name[: LONGEST - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    if len(name) > LONGEST_NAME:
+        return f"{name[: LONGEST_NAME - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     return name
 
 
@@ -129,16 +131,8 @@ def now() -> str:
     return f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
 
 
-def allow_network_arguments(arguments: list[str]) -> list[str]:
-    """`model.activation=relu` may set what the network's YAML leaves at its default: Hydra wants `++` before that.
-
-    Whether the network has such an argument is checked with all the other values.
-    """
-    return [f"++{argument}" if re.match(r"model\.\w+=", argument) else argument for argument in arguments]
-
-
 def explain(error: HydraException | OmegaConfBaseException, configs: Path) -> BaseException:
-    """The error that is meant by what Hydra or OmegaConf raised."""
+    """Return the error that explains in one line what Hydra or OmegaConf raised."""
     if isinstance(error, InstantiationException) and error.__cause__:
         cause = error.__cause__
         return SettingsError(str(cause)) if isinstance(cause, ValueError | TypeError | ImportError) else cause
@@ -158,12 +152,12 @@ def explain(error: HydraException | OmegaConfBaseException, configs: Path) -> Ba
     if isinstance(error, OverrideParseException):
         return SettingsError(f"{error.override!r} cannot be read. Write key=value; quote values with spaces or commas.")
     if message.startswith("Ambiguous value"):
-        return SettingsError(f"{message.splitlines()[0]}: several values make a sweep, for which write -m first.")
+        return SettingsError(f"{message.splitlines()[0]}: several values make a sweep, which needs -m.")
     return SettingsError(f"{message.splitlines()[0].rstrip('.')}. --help shows what can be set.")
 
 
 def _keys(configs: Path) -> list[str]:
-    """The groups and the keys at the top level."""
+    """Return the groups and the keys at the top level."""
     groups = [path.name for path in sorted(configs.iterdir()) if path.is_dir()]
     top = yaml.safe_load((configs / "train.yaml").read_text(encoding="utf-8"))
     return list(dict.fromkeys(groups + [key for key in top if key not in ("defaults", "hydra")]))

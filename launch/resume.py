@@ -1,4 +1,4 @@
-"""Going on with a stopped run: in its own folder, with its own configuration. Nothing here imports torch."""
+"""Resume a stopped run: find its folder, take up its overrides, and refuse what would make it another run."""
 
 import json
 from pathlib import Path
@@ -11,20 +11,13 @@ from models import WeightsError
 from .errors import SettingsError, shown
 
 SWEEP_RECORD = "sweep.yaml"  # of a sweep's folder, as config.yaml is of a run's
-MUTABLE_KEYS = (
-    "run_dir",
-    "resume",
-    "report",
-    "logger",
-    "checkpoint",
-)  # what may differ from the recorded configuration
-AUTO_KEYS = ("trainer.accelerator", "precision")  # by the machine, where they are "auto"
-PROCESSES = ("trainer.strategy", "trainer.devices", "trainer.num_nodes")  # and this: it changes nothing but rounding
-OPEN_ENDED = ("constant", "step")  # schedules whose rates do not depend on the number of epochs
+MUTABLE_KEYS = ("run_dir", "resume", "report", "logger", "checkpoint")  # may differ from the recorded configuration
+PROCESS_KEYS = ("trainer.strategy", "trainer.devices", "trainer.num_nodes")  # may too: they change rounding alone
+AUTO_KEYS = ("trainer.accelerator", "precision")  # recorded as what "auto" was resolved to
 
 
 def find(wanted: str, runs: Path) -> Path:
-    """The folder of a run or a sweep that `resume=` names; `last` is the one that was written to last."""
+    """Return the folder of the run or sweep that `resume=` names; `last` is the one written to most recently."""
     folder = Path(wanted).expanduser().absolute()
     if wanted == "last":
         written = [file for name in ("config.yaml", "metrics.json") for file in runs.glob(f"**/{name}")]
@@ -43,38 +36,40 @@ def is_run(folder: Path) -> bool:
 
 
 def merge_overrides(folder: Path, given: list[str]) -> list[str]:
-    """The overrides that the run was started with, then those given now, in the place of the same key."""
+    """Return the overrides that the run was started with, followed by those given now, which replace equal keys."""
     return merge(read_yaml(folder / ".hydra" / "overrides.yaml", list), given)
 
 
 def merge(recorded: list[str], given: list[str]) -> list[str]:
-    """A group that is chosen anew takes the keys below it along: trainer=cpu leaves no trainer.devices=2."""
+    """Join two lists of overrides. A group that is given again drops its recorded keys: trainer=cpu drops
+    trainer.devices=2.
+    """
     keys = {key_of(override) for override in given} | {"run_dir", "resume"}
     return [each for each in recorded if not {key_of(each), key_of(each).partition(".")[0]} & keys] + given
 
 
 def check_unchanged(folder: Path, configuration: dict[str, Any]) -> None:
-    """Raises SettingsError at the first key whose value is not the recorded one and may not change."""
-    recorded = _flat(read_yaml(folder / "config.yaml", dict))
-    current = _flat(configuration)
+    """Raise SettingsError at the first key whose value differs from the recorded one and may not."""
+    recorded = _flatten(read_yaml(folder / "config.yaml", dict))
+    current = _flatten(configuration)
     for key in sorted(recorded.keys() | current.keys()):
         before, now = recorded.get(key), current.get(key)
-        if key.startswith("data.augment.") or key == "compile":  # what did not exist yet was off
-            before = before or type(now)()
-        if before == now or key.split(".")[0] in MUTABLE_KEYS or key in PROCESSES:
+        if before == now or key.split(".")[0] in MUTABLE_KEYS or key in PROCESS_KEYS:
+            continue
+        if key not in recorded and not now:  # an option that is newer than the run, and off
             continue
         if key in AUTO_KEYS and now == "auto":
             continue
-        more = key == "epochs" and isinstance(before, int) and isinstance(now, int) and now > before
-        schedule = configuration["scheduler"]["_target_"].rpartition(".")[2]
-        if more and schedule in OPEN_ENDED:
-            continue
-        why = f" (the {schedule} schedule was laid out for {before})" if more else ""
+        why = ""
+        if key == "epochs" and isinstance(before, int) and isinstance(now, int) and now > before:
+            if "epochs" not in configuration["scheduler"]:
+                continue
+            why = f" (the {configuration['scheduler']['_target_'].rpartition('.')[2]} schedule ends at {before})"
         raise SettingsError(f"{key} was {before} in this run, it cannot become {now}{why}. Start a new run for that.")
 
 
 def finished(folder: Path, epochs: int) -> str | None:
-    """What to say of a run that has nothing left to do."""
+    """Return the line that says that a run is complete, None for a run that is not."""
     try:
         metrics = json.loads((folder / "metrics.json").read_bytes())
     except (OSError, ValueError):
@@ -86,12 +81,13 @@ def finished(folder: Path, epochs: int) -> str | None:
 
 
 def read_yaml(file: Path, kind: type) -> Any:
+    """Return the content of a YAML file of a run. Raises WeightsError unless it is of this kind."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         content = None
     if not isinstance(content, kind):
-        raise WeightsError(f"{file} is damaged, this cannot go on. Start it anew.")
+        raise WeightsError(f"{file} is damaged, the run cannot be resumed. Start it anew.")
     return content
 
 
@@ -99,8 +95,8 @@ def key_of(override: str) -> str:
     return override.lstrip("+~").partition("=")[0]
 
 
-def _flat(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flatten(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat = {}
     for key, value in section.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
     return flat

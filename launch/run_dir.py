@@ -1,7 +1,6 @@
-"""The folder that a run leaves: one process owns it, and each file in it is whole at any moment."""
+"""The folder of a run: one process owns it, and each file in it is complete at any moment."""
 
 import contextlib
-import fcntl
 import shutil
 from itertools import count
 from pathlib import Path
@@ -13,20 +12,21 @@ from .resume import SWEEP_RECORD
 
 
 class RunDir:
-    """A folder that is this process's alone until the end of its context. Raises SettingsError if another has it."""
+    """A folder that only this process writes until the end of the context. Raises SettingsError if another has it."""
 
     def __init__(self, path: Path) -> None:
+        from filelock import FileLock, Timeout  # a tenth of a second that --help need not wait for
+
         self.path = path
-        self.lock = (path / ".lock").open("w")
+        self._lock = FileLock(path / ".lock")  # the system releases it however the process ends
         try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # given back by the system however the process ends
-        except BlockingIOError:
-            self.lock.close()
-            raise SettingsError(f"another process is writing {path}. Wait for it, or start a run of its own.") from None
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise SettingsError(f"another process is writing {path}. Wait for it, or choose another run_dir.") from None
 
     @classmethod
-    def claim(cls, run_dir: str | None, runs: Path, name: str, size: int) -> "RunDir":
-        """`run_dir`, or a new `runs`/`name`, `-2` behind it if taken; for a run that writes `size` bytes at most.
+    def create(cls, run_dir: str | None, runs: Path, name: str, size: int) -> "RunDir":
+        """Create `run_dir`, or else `runs`/`name` (with `-2` appended if taken), for a run that writes `size` bytes.
 
         Raises SettingsError if `run_dir` already holds something, MachineError if it cannot be written or is too small.
         """
@@ -38,13 +38,13 @@ class RunDir:
             wanted.mkdir(parents=True, exist_ok=True)
             return cls(wanted)
         except OSError as error:
-            raise MachineError(f"{wanted} cannot be written ({error.strerror}). Choose a run_dir.") from None
+            raise MachineError(f"{wanted} cannot be written ({error.strerror}). Choose another run_dir.") from None
 
     def __enter__(self) -> "RunDir":
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self.lock.close()
+        self._lock.release()
 
     def write(self, name: str, content: str | bytes) -> None:
         atomic.write(self.path / name, content.encode() if isinstance(content, str) else content)
@@ -54,7 +54,7 @@ class RunDir:
 
 
 class ReadOnlyRunDir(RunDir):
-    """The same folder to a process that does not write it."""
+    """The folder as the other processes of a run see it: they write nothing."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -65,16 +65,19 @@ class ReadOnlyRunDir(RunDir):
 
 
 def require_empty(run_dir: str) -> Path:
-    """The folder that is meant. Raises SettingsError if it holds more than what a run leaves that died as it began."""
+    """Return the absolute path of a folder that is empty, or holds only what a run leaves that died as it started.
+
+    Raises SettingsError for any other content, MachineError if the folder cannot be read.
+    """
     wanted = Path(run_dir).expanduser().absolute()
     try:
         held = {file.name for file in wanted.iterdir()} if wanted.exists() else set()
     except OSError as error:
-        raise MachineError(f"{wanted} cannot be written ({error.strerror}). Choose a run_dir.") from None
+        raise MachineError(f"{wanted} cannot be written ({error.strerror}). Choose another run_dir.") from None
     if "config.yaml" in held or held - {".lock", "train.log", ".hydra", ".config.yaml.partial"}:
         resumable = "config.yaml" in held or SWEEP_RECORD in held
-        next_step = f", or go on with resume={run_dir}" if resumable else ""
-        raise SettingsError(f"run_dir={run_dir} already holds files. Name another folder{next_step}.")
+        next_step = f", or resume it with resume={run_dir}" if resumable else ""
+        raise SettingsError(f"run_dir={run_dir} already holds files. Choose another folder{next_step}.")
     return wanted
 
 
@@ -86,11 +89,11 @@ def _require_space(path: Path, size: int) -> None:
         )
 
 
-def make_new(runs: Path, name: str) -> Path:
-    """`runs`/`name`, with `-2` behind it if that is taken."""
-    runs.mkdir(parents=True, exist_ok=True)
+def make_new(parent: Path, name: str) -> Path:
+    """Create and return `parent`/`name`, with `-2` (or `-3`, ...) appended if that is taken."""
+    parent.mkdir(parents=True, exist_ok=True)
     for attempt in count(1):
-        path = runs / (name if attempt == 1 else f"{name}-{attempt}")
+        path = parent / (name if attempt == 1 else f"{name}-{attempt}")
         with contextlib.suppress(FileExistsError):
             path.mkdir()
             return path

@@ -1,19 +1,23 @@
-"""The checks of a configuration: every key is known, every value has its type and lies in its range.
+"""Check a configuration: every key is known, every value has its type and its range.
 
-Nothing here imports torch, so that a wrong command is answered at once.
+What only a network, a schedule or an augmentation can check of its own arguments, `check_arguments` and their
+constructors check once torch is imported.
 """
 
+import copy
+import inspect
 import re
+import typing
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
+from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 import data
 import models
 from models import did_you_mean
-from models.arguments import check_counts, check_dropout
-from models.image_size import check_image_size
 
 from . import processes
 from .errors import SettingsError
@@ -26,16 +30,9 @@ class Section(BaseModel):
 
 
 class Factory(Section):
-    """A section that names what it configures: further arguments are that callable's own to check."""
+    """A section with a `_target_`, which checks the arguments that are not listed here."""
 
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
-
-
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-limits = {key: (type(largest), Field(ge=0, le=largest)) for key, largest in data.AUGMENTATIONS.items()}
-Augment = create_model("Augment", __base__=Section, **limits)  # type: ignore[call-overload]
 
 
 class Data(Section):
@@ -46,7 +43,7 @@ class Data(Section):
     train_size: int | None = Field(ge=1)
     val_size: int = Field(ge=0, lt=data.TRAIN_IMAGES)
     test_size: int | None = Field(ge=1, le=data.TEST_IMAGES)
-    augment: Augment  # type: ignore[valid-type]
+    augment: dict[str, Annotated[int | float, Field(ge=0)]]
 
 
 class Loss(Section):
@@ -54,7 +51,7 @@ class Loss(Section):
     l1: float = Field(ge=0)
 
 
-Decay = Annotated[float, Field(ge=0, lt=1)]  # the share that stays
+Decay = Annotated[float, Field(ge=0, lt=1)]  # the fraction that is kept at a step
 
 
 class Optimizer(Factory):
@@ -69,12 +66,11 @@ class Optimizer(Factory):
     betas: list[Decay] = Field(default=[0, 0], min_length=2, max_length=2)
 
 
-class Scheduler(Section):
+class Scheduler(Factory):
     target: str = Field(alias="_target_", pattern=r"^training\.schedules\.\w+$")
     partial: Literal[True] = Field(alias="_partial_")
-    warm_up: Share = 0
-    every: int = Field(default=1, ge=1)
-    factor: float = Field(default=1, gt=0, le=1)
+    epochs: int | None = None  # of a schedule that depends on them
+    every: int = 1
 
 
 class Trainer(Section):
@@ -120,10 +116,10 @@ class Settings(Section):
 LOGGER_PACKAGES = {"lightning.pytorch.loggers.TensorBoardLogger": "tensorboard"}  # each is an extra of its own name
 
 
-def check(configuration: Any) -> dict[str, Any]:
-    """The configuration itself, once it is found to be right.
+def check(configuration: Any) -> None:
+    """Check the values and how they fit each other, without torch.
 
-    Raises SettingsError, naming the key, what was found and what was expected, at the first thing that is wrong.
+    Raises SettingsError, with the key, what was found and what is valid, at the first one that is wrong.
     """
     settings = _validate(Settings, configuration)
     if settings.precision == "16-mixed" and settings.gradient_clip is not None and settings.optimizer.fused:
@@ -132,99 +128,123 @@ def check(configuration: Any) -> dict[str, Any]:
             "Take precision=bf16-mixed, or optimizer.fused=false."
         )
     if settings.select == "best" and not settings.data.val_size:
-        raise SettingsError("select=best looks at validation, and data.val_size=0 leaves none. Take select=last.")
-    if settings.scheduler.every > (reached := max(settings.epochs - 1, 1)):
-        raise SettingsError(
-            f"scheduler.every={settings.scheduler.every} is not reached before the end of epochs={settings.epochs}. "
-            f"Make it at most {reached}, or take scheduler=constant."
-        )
-    if settings.data.name not in data.DATASETS:
-        raise SettingsError(
-            f"there is no data set {settings.data.name!r}{did_you_mean(settings.data.name, data.DATASETS)}"
-        )
-    if settings.data.num_classes != (classes := len(data.DATASETS[settings.data.name].classes)):
-        raise SettingsError(
-            f"data.num_classes={settings.data.num_classes} is not valid: {settings.data.name} has {classes}."
-        )
+        raise SettingsError("select=best needs validation, and data.val_size=0 leaves none. Take select=last.")
+    _check_schedule(settings)
+    _check_data(settings)
     _check_network(settings)
     _check_processes(settings)
     package = LOGGER_PACKAGES.get(configuration["logger"].get("_target_"))
     if package and not find_spec(package):
         raise SettingsError(f"this logger needs the package {package}. Install it: uv sync --extra {package}.")
-    images = data.TRAIN_IMAGES - settings.data.val_size
-    if settings.data.train_size is not None:
-        if settings.data.train_size > images:
-            raise SettingsError(
-                f"data.train_size={settings.data.train_size} is more than the {images} images that "
-                f"data.val_size={settings.data.val_size} leaves for training. Make one of them smaller."
-            )
-        images = settings.data.train_size
-    if settings.batch_size > images:
-        raise SettingsError(
-            f"batch_size={settings.batch_size} is more than the {images} training images. Make it at most {images}."
-        )
-    return configuration
+
+
+def check_arguments(section: str, function: Callable[..., Any], given: dict[str, Any], *supplied: str) -> None:
+    """Check the arguments of a section against the annotations of the class or function that it configures.
+
+    `supplied` names the parameters that do not come from the configuration. Raises SettingsError for an argument that
+    is unknown or missing, and for a value of another type or outside its annotated range.
+    """
+    annotated = function.__init__ if isinstance(function, type) else function
+    hints = typing.get_type_hints(annotated, include_extras=True)
+    parameters = [name for name in inspect.signature(function).parameters if name not in supplied]
+    fields: dict[str, Any] = {name: (hints[name], ...) for name in parameters}
+    arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+    _validate(create_model("Arguments", __base__=Section, **fields), arguments, section)
+
+
+def replace(config: DictConfig, changes: dict[str, Any]) -> DictConfig:
+    """Return a read-only copy of a configuration with other values at these keys, such as `trainer.devices`."""
+    changed = copy.deepcopy(config)
+    OmegaConf.set_readonly(changed, False)
+    for key, value in changes.items():
+        OmegaConf.update(changed, key, value)
+    OmegaConf.set_readonly(changed, True)
+    return changed
 
 
 def is_ddp(configuration: Any) -> bool:
     return configuration["trainer"].get("strategy") == "ddp"
 
 
+def _check_schedule(settings: Settings) -> None:
+    schedule = settings.scheduler
+    if schedule.epochs not in (None, settings.epochs):
+        raise SettingsError(f"scheduler.epochs={schedule.epochs} differs from epochs={settings.epochs}. Leave it out.")
+    if schedule.every > (reached := max(settings.epochs - 1, 1)):
+        raise SettingsError(
+            f"scheduler.every={schedule.every} is not reached before the end of epochs={settings.epochs}. "
+            f"Make it at most {reached}, or take scheduler=constant."
+        )
+
+
+def _check_data(settings: Settings) -> None:
+    chosen = settings.data
+    if chosen.name not in data.DATASETS:
+        raise SettingsError(f"there is no data set {chosen.name!r}{did_you_mean(chosen.name, data.DATASETS)}")
+    if chosen.num_classes != (classes := len(data.DATASETS[chosen.name].classes)):
+        raise SettingsError(f"data.num_classes={chosen.num_classes} is not valid: {chosen.name} has {classes}.")
+    images = data.TRAIN_IMAGES - chosen.val_size
+    if chosen.train_size is not None:
+        if chosen.train_size > images:
+            raise SettingsError(
+                f"data.train_size={chosen.train_size} is more than the {images} images that "
+                f"data.val_size={chosen.val_size} leaves for training. Make one of them smaller."
+            )
+        images = chosen.train_size
+    if settings.batch_size > images:
+        raise SettingsError(
+            f"batch_size={settings.batch_size} is more than the {images} training images. Make it at most {images}."
+        )
+
+
+def _check_network(settings: Settings) -> None:
+    """Check which network it is, and that it reads the images and has the classes of the data."""
+    model = settings.model
+    if (target := model.get("_target_")) != "models.create":
+        raise SettingsError(f"model._target_={target} is not valid, it should be models.create.")
+    if (name := str(model.get("name"))) not in models.names():
+        raise SettingsError(f"there is no network {name!r}{did_you_mean(name, models.names())}")
+    expected = {"image_size": settings.image_size, "in_channels": 1, "num_classes": settings.data.num_classes}
+    for key, value in expected.items():
+        if key not in model:
+            raise SettingsError(f"model.{key} is missing.")
+        if model[key] != value:
+            raise SettingsError(f"model.{key}={model[key]} does not fit the data, which have {value}. Leave it out.")
+
+
 def _check_processes(settings: Settings) -> None:
-    """Whether those that the configuration wants are those that were started, and can share the work."""
-    trainer, here = settings.trainer, processes.rank_info()
+    """Check that the processes of the configuration are those that were started, and can share the work."""
+    trainer, ranks = settings.trainer, processes.rank_info()
     world = trainer.devices * trainer.num_nodes
     if world > 1 and trainer.strategy != "ddp":
-        raise SettingsError(f"trainer.devices={trainer.devices} wants several processes. Take trainer=ddp.")
-    if here and (here.local_world, here.world) != (trainer.devices, world):
+        raise SettingsError(f"trainer.devices={trainer.devices} needs several processes. Take trainer=ddp.")
+    if ranks and (ranks.local_world, ranks.world) != (trainer.devices, world):
+        nodes = ranks.world // ranks.local_world
         raise SettingsError(
-            f"{here.world} processes were started, {here.local_world} on a machine, this configuration wants {world}. "
-            f"Take trainer=ddp trainer.devices={here.local_world} trainer.num_nodes={here.world // here.local_world}."
+            f"{ranks.world} processes were started, {ranks.local_world} on each machine, the configuration has {world}."
+            f" Take trainer=ddp trainer.devices={ranks.local_world} trainer.num_nodes={nodes}."
         )
-    if not here and trainer.num_nodes > 1:
+    if not ranks and trainer.num_nodes > 1:
         raise SettingsError(
-            f"trainer.num_nodes={trainer.num_nodes} wants torchrun, on each machine. docs/scaling.md says how."
+            f"trainer.num_nodes={trainer.num_nodes} needs torchrun on each machine. docs/scaling.md says how."
         )
     if remainder := settings.batch_size % world:
         raise SettingsError(
-            f"batch_size={settings.batch_size} cannot be shared equally by {world} processes. "
+            f"batch_size={settings.batch_size} cannot be divided equally among {world} processes. "
             f"Take {settings.batch_size + world - remainder}."
         )
     if 0 < settings.data.val_size < world:
         raise SettingsError(f"data.val_size={settings.data.val_size} is less than one image for each process.")
 
 
-def _check_network(settings: Settings) -> None:
-    """The network's own arguments, held against the signature in its source, and its input against the data."""
-    given = dict(settings.model)
-    target, name = given.pop("_target_", None), str(given.pop("name", None))
-    if target != "models.create":
-        raise SettingsError(f"model._target_={target} is not valid, it should be models.create.")
-    try:
-        arguments = models.signature(name)
-        kinds = {"Literal": Literal, "int": int, "float": float, "bool": bool, "str": str, "tuple": tuple}
-        fields = {key: (eval(kind, {"__builtins__": {}}, kinds), value) for key, (kind, value) in arguments.items()}
-        network = create_model("Network", __base__=Section, **fields)  # type: ignore[call-overload]
-        _validate(network, {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}, "model")
-        counts = [key for key in given if arguments[key].annotation in ("int", "int | None") and given[key] is not None]
-        check_counts(name, **{key: given[key] for key in counts})
-        check_dropout(name, given.get("dropout", 0))
-        check_image_size(models.NETWORKS[name].partition(".")[2], settings.image_size)
-    except ValueError as error:
-        raise SettingsError(str(error)) from None
-    expected = {"image_size": settings.image_size, "in_channels": 1, "num_classes": settings.data.num_classes}
-    for key, value in expected.items():
-        if (found := given.get(key, arguments[key].default)) != value:
-            raise SettingsError(f"model.{key}={found} does not fit the data, which have {value}. Leave it out.")
-
-
 def _validate(section: type[BaseModel], values: dict[str, Any], name: str = "") -> Any:
+    """Return the validated section. Raises SettingsError for the first value that is wrong, with its key."""
     try:
         return section.model_validate(values)
     except ValidationError as invalid:
         error = invalid.errors()[0]
     *parents, last = error["loc"]
-    key = ".".join(map(str, error["loc"] if not name else (name, *error["loc"])))
+    key = ".".join(str(part) for part in ([name] if name else []) + list(error["loc"]) if part not in ("int", "float"))
     value, expected = error["input"], error["msg"].removeprefix("Input should be ")
     expected = re.sub(r" or instance of \w+", "", expected)
     if error["type"] == "missing":

@@ -3,23 +3,23 @@
 import contextlib
 import signal
 from collections.abc import Callable, Iterator
-from types import FrameType
+from typing import Any
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-Handler = Callable[[int, FrameType | None], object] | int
+Handler = Callable[[int, Any], Any] | int
 
 
-def install(handler: Handler) -> dict[int, object]:
-    """Set `handler` for both signals and return the handlers before, by signal."""
+def install(handler: Handler) -> dict[signal.Signals, Any]:
+    """Set `handler` for both signals and return the earlier handler of each."""
     return {number: signal.signal(number, handler) for number in STOP_SIGNALS}
 
 
 @contextlib.contextmanager
 def handling(handler: Handler) -> Iterator[None]:
     """Handle both signals by `handler` until the end of the context."""
-    previous = install(handler)
+    earlier = install(handler)
     try:
         yield
     finally:
-        for number, before in previous.items():
-            signal.signal(number, before)  # type: ignore[arg-type]
+        for number, before in earlier.items():
+            signal.signal(number, before)

@@ -13,15 +13,15 @@ from models import WeightsError
 
 from . import atomic
 from .errors import MachineError, SettingsError
-from .resume import MUTABLE_KEYS, OPEN_ENDED, SWEEP_RECORD, key_of, merge, read_yaml
+from .resume import MUTABLE_KEYS, SWEEP_RECORD, key_of, merge, read_yaml
 from .run_dir import make_new
 
 HYDRAS_RECORD = "multirun.yaml"
-OUTCOMES = ".outcomes"  # of the jobs that a launcher ran in other processes
+OUTCOMES = ".outcomes"  # a folder for the outcomes of jobs that a launcher ran in other processes
 
 
 class Sweep(NamedTuple):
-    """What a sweep was started with; `named_by` are the keys by which its jobs differ and their folders are called."""
+    """What a sweep was started with; `named_by` are the keys in which its jobs differ, and which name their folders."""
 
     folder: Path
     overrides: list[str]
@@ -34,14 +34,14 @@ class Sweep(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a job ended: the exit status it would have had, and the line that said why."""
+    """How a job ended: its exit status, and the line that says why."""
 
     job: str
     status: int
     message: str
 
-    def leave(self, folder: Path) -> None:
-        """For the process that began the sweep, where this is not that one."""
+    def send(self, folder: Path) -> None:
+        """Write it where the process that started the sweep will read it."""
         (folder / OUTCOMES).mkdir(exist_ok=True)
         atomic.write(folder / OUTCOMES / f"{self.job}.json", json.dumps(self).encode())
 
@@ -50,8 +50,8 @@ def is_sweep(folder: Path) -> bool:
     return (folder / SWEEP_RECORD).is_file()
 
 
-def begun(folder: Path, overrides: list[str], may_rename: bool) -> Sweep:
-    """A new sweep in `folder`; if that is taken and `may_rename`, in one with `-2` behind its name."""
+def start(folder: Path, overrides: list[str], may_rename: bool) -> Sweep:
+    """Record a new sweep in `folder`; if that is taken and `may_rename`, in one with `-2` appended."""
     try:
         if may_rename:
             folder = make_new(folder.parent, folder.name)
@@ -59,27 +59,34 @@ def begun(folder: Path, overrides: list[str], may_rename: bool) -> Sweep:
         sweep = Sweep(folder, overrides, _swept(overrides), resumed=False)
         sweep.record()
     except OSError as error:
-        raise MachineError(f"{folder} cannot be written ({error.strerror}). Choose a run_dir.") from None
+        raise MachineError(f"{folder} cannot be written ({error.strerror}). Choose another run_dir.") from None
     return sweep
 
 
-def resumed(folder: Path, given: list[str]) -> Sweep:
-    """Raises SettingsError if what is given now would change a job that has begun; it may add seeds, for one."""
+def resume(folder: Path, given: list[str]) -> Sweep:
+    """Resume a sweep with further overrides. Raises SettingsError if they would change a job that has started; they
+    may add seeds, for example.
+    """
     content = read_yaml(folder / SWEEP_RECORD, dict)
     try:
         recorded, named_by = list(content["overrides"]), list(content["named_by"])
     except (KeyError, TypeError):
-        raise WeightsError(f"{folder / SWEEP_RECORD} is damaged, this cannot go on. Start it anew.") from None
+        raise WeightsError(f"{folder / SWEEP_RECORD} is damaged, the sweep cannot be resumed. Start it anew.") from None
     may_change = {*named_by, "model", "data", "seed"}  # with these a job is another one, in a folder of its own
     new = [key for key in _swept(given) if key not in named_by]
-    if "epochs" not in new and any(f"scheduler={schedule}" in recorded for schedule in OPEN_ENDED):
+    if "epochs" not in new and not any(_ends_at_an_epoch(config) for config in folder.glob("*/config.yaml")):
         may_change.add("epochs")
     for override in given:
         key = key_of(override)
-        free = key.split(".")[0] in MUTABLE_KEYS or key.startswith("hydra")  # how jobs are launched
-        if key not in may_change and not free and override not in recorded:
-            raise SettingsError(f"{override} would change a sweep that has begun. Start a new one for that.")
+        mutable = key.split(".")[0] in MUTABLE_KEYS or key.startswith("hydra")  # how jobs are launched
+        if key not in may_change and not mutable and override not in recorded:
+            raise SettingsError(f"{override} would change a sweep that has started. Start a new one for that.")
     return Sweep(folder, merge(recorded, given), named_by + new, resumed=True)
+
+
+def _ends_at_an_epoch(config: Path) -> bool:
+    """Whether the schedule of this job depends on the number of epochs."""
+    return "epochs" in (read_yaml(config, dict).get("scheduler") or ())
 
 
 def _swept(overrides: list[str]) -> list[str]:

@@ -239,7 +239,7 @@ def test_two_processes_are_one_whatever_happens_to_them(run_train: RunTrain, tmp
     os.kill(second, signal.SIGKILL)
     _, said = robbed.communicate(timeout=60)
     assert robbed.returncode == errors.STATUS[errors.ProcessLost], said
-    assert said.startswith("refzoo: another process of this run ended before its time. Go on with:")
+    assert said.startswith("refzoo: another process of this run died. Resume with:")
     assert len(said.splitlines()) == 1
 
     arguments = [f"resume={two.folder}", "trainer=cpu"]

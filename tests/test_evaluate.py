@@ -117,8 +117,8 @@ def test_another_data_set(run_evaluate: Evaluate, tmp_path: Path) -> None:
         (["--weights", "x", "--split", "val", "--quick"], 2, "--quick looks at test images."),
         (["--list", "--json", "-"], 2, "--json writes figures, which --list does not measure."),
         (["--weights", "FILE", "--json", "FILE"], 2, "would replace a file that holds no results."),
-        (["--weights", "FILE", "--json", "~nobody_is_called_so/f"], 2, "'~nobody_is_called_so/f' is no name of a file"),
-        (["--weights", "FILE", "--json", "n" * 300], 2, "is no name of a file"),
+        (["--weights", "FILE", "--json", "~nobody_is_called_so/f"], 2, "'~nobody_is_called_so/f' is not a file name"),
+        (["--weights", "FILE", "--json", "n" * 300], 2, "is not a file name"),
         (["--weights", "no-such-name"], 4, "there are no published weights 'no-such-name', and no file or run folder"),
         (["--weights", "no/such/folder"], 4, "there are no weights at no/such/folder."),
         (["--weights", "FILE", "--device", "cuda"], 5, "there is no CUDA GPU here"),
@@ -141,9 +141,9 @@ def test_what_is_wrong_is_said(
 @pytest.mark.parametrize(
     ("changes", "status", "says"),
     [
-        ({"data": "letters"}, 3, "was trained on 'letters', which is not here"),
-        ({"training": {}}, 4, "has a card that does not say how its data were cut"),
-        ({"training": {"train_size": None, "val_size": 0, "test_size": None}}, 2, "none are left for --split val"),
+        ({"data": "letters"}, 3, "was trained on 'letters', which is not available"),
+        ({"training": {}}, 4, "has a card that does not say how its data were split"),
+        ({"training": {"train_size": None, "val_size": 0, "test_size": None}}, 2, "there is no --split val"),
         ({"input": {"mean": 0.1, "std": 0, "image_size": 28}}, 4, "does not say what its network's input is"),
         ({"input": {"mean": 0.1, "std": 0.3, "image_size": 32}}, 4, "does not say what its network's input is"),
         ({"metrics": {"val": {"loss": 1.0}}}, 4, "whose val figures are"),
@@ -154,7 +154,7 @@ def test_what_is_wrong_is_said(
         (
             {"training": {"train_size": None, "val_size": -5, "test_size": None}},
             4,
-            "does not say how its data were cut",
+            "does not say how its data were split",
         ),
         ({"metrics": {"val": {"loss": 1.0, "accuracy": 0.9, "images": 5000}}}, 4, "1 of 1 are not what their"),
     ],

@@ -201,7 +201,7 @@ def test_a_full_disk_leaves_the_old_file(
         ((), 2, "--weights is missing: a run folder, a weights file or a published name."),
         (("--weights", "W", "--output", "lenet.pt"), 2, "ends in '.pt', expected .onnx."),
         (("--weights", "W", "--output", "nowhere/lenet.onnx"), 5, "nowhere/lenet.onnx cannot be written: "),
-        (("--weights", "W", "--output", "~nobody_is_called_so/a.onnx"), 2, "is no name of a file"),
+        (("--weights", "W", "--output", "~nobody_is_called_so/a.onnx"), 2, "is not a file name"),
         (("--weights", "W", "--output", "pipe.onnx"), 2, "pipe.onnx exists and is not by export.py."),
         (("--weights", "W", "--output", "folder.onnx"), 2, "folder.onnx is a folder. Name a file."),
         (("--weights", "W", "--out", "a.onnx"), 2, "unrecognized arguments: --out a.onnx. --help shows the flags."),

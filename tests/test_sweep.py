@@ -89,7 +89,7 @@ def test_a_stopped_sweep_goes_on_with_what_is_missing(run_train: RunTrain, monke
         patch.setattr(Interruption, "on_train_batch_start", on_train_batch_start)
         stopped = run_train(*sweep)
     assert stopped.status == 130
-    assert stopped.errors.splitlines()[-1].endswith(f"Go on with: uv run train.py resume={stopped.folder}")
+    assert stopped.errors.splitlines()[-1].endswith(f"Resume with: uv run train.py resume={stopped.folder}")
     jobs = [stopped.folder / f"softmax_regression_mnist_seed{seed}" for seed in (1, 2, 3)]
     assert [metrics(job)["status"] for job in jobs[:2]] == ["finished", "interrupted"]
     assert not jobs[2].exists()

@@ -1,1 +1,1 @@
-"""Training: the one Lightning module, what it is fed with, and the run folder that it leaves."""
+"""Everything that happens to weights: training them, measuring them, keeping them safe."""

@@ -1,4 +1,4 @@
-"""What the processes of one run do together: join, exchange numbers, notice that one is gone."""
+"""Let the processes of a run act together: join, exchange numbers, detect that one has died."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ from launch.processes import RENDEZVOUS_DIR, rank_info
 
 
 class Peers:
-    """All processes of this run, as one of them sees them. What they tell each other here never waits for a GPU."""
+    """All processes of this run, as one of them sees them. They exchange over gloo, which never waits for a GPU."""
 
     def __init__(self, rank: int = 0, world: int = 1, group: Any = None) -> None:
         self.rank, self.world, self.group = rank, world, group
@@ -23,16 +23,15 @@ class Peers:
         self._largest: list[int] = []
 
     def broadcast(self, value: Any) -> Any:
-        """What the first process calls this with."""
+        """Return the value that the first process passes."""
         if not self.group:
             return value
-
         values = [value]
         dist.broadcast_object_list(values, src=0, group=self.group)
         return values[0]
 
     def reduce_max(self, own: Callable[[], int]) -> Callable[[], int]:
-        """Asked for the largest `own()` of all processes, as of the last `exchange`; of one process, as of now."""
+        """Return a function that gives the largest `own()` of all processes at the last `sync`; of one process, now."""
         if not self.group:
             return own
         index = len(self._own)
@@ -41,25 +40,22 @@ class Peers:
         return lambda: self._largest[index]
 
     def sync(self) -> None:
-
         values = torch.tensor([own() for own in self._own])
         dist.all_reduce(values, dist.ReduceOp.MAX, self.group)
         self._largest = values.tolist()
 
     @contextlib.contextmanager
     def detect_lost_process(self, folder: Path) -> Iterator[None]:
-        """Raises ProcessLost for what a collective operation raises when another process is gone."""
+        """Raise ProcessLost for what a collective operation raises when another process has died."""
         try:
             yield
         except RuntimeError as error:
-            from torch.distributed import DistError
-
-            if self.group and ("gloo" in str(error) or isinstance(error, DistError)):
-                raise ProcessLost("another process of this run ended before its time", folder) from error
+            if self.group and ("gloo" in str(error) or isinstance(error, dist.DistError)):
+                raise ProcessLost("another process of this run died", folder) from error
             raise
 
     def leave(self) -> None:
-        """Once there is nothing left to do together."""
+        """Leave the others, when nothing remains to be done together."""
         if self.group:
             dist.destroy_process_group()
 
@@ -67,9 +63,9 @@ class Peers:
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        """When all stop, none is gone before the first has written why: torchrun would end that one at once."""
+        """Wait until the first process has reported why all stop: torchrun ends it as soon as another one has ended."""
         if self.group and isinstance(error, Interrupted | RunFailed):
-            with contextlib.suppress(RuntimeError):  # after so long, or if it is gone itself
+            with contextlib.suppress(RuntimeError):  # it has died, or takes too long
                 dist.monitored_barrier(self.group, timeout=timedelta(seconds=5))
 
 
@@ -78,17 +74,17 @@ ALONE = Peers()
 
 def join(accelerator: str) -> Peers:
     """Meet the other processes. Raises MachineError where there are fewer GPUs than processes."""
-    here = rank_info()
-    assert here is not None
-
+    ranks = rank_info()
+    assert ranks is not None
     if accelerator == "cuda":
-        if here.local_world > (found := torch.cuda.device_count()):
+        if ranks.local_world > (found := torch.cuda.device_count()):
             raise MachineError(
-                f"trainer.devices={here.local_world} needs as many GPUs, found {found}. "
+                f"trainer.devices={ranks.local_world} needs as many GPUs, found {found}. "
                 f"Take trainer.devices={found}, or trainer.accelerator=cpu."
             )
-        torch.cuda.set_device(here.local_rank)
-    point = f"file://{os.environ[RENDEZVOUS_DIR]}/store" if RENDEZVOUS_DIR in os.environ else "env://"
+        torch.cuda.set_device(ranks.local_rank)
+    launcher_dir = os.environ.get(RENDEZVOUS_DIR)
+    method = f"file://{launcher_dir}/store" if launcher_dir else "env://"
     backend = "nccl" if accelerator == "cuda" else "gloo"
-    dist.init_process_group(backend, init_method=point, rank=here.rank, world_size=here.world)
-    return Peers(here.rank, here.world, dist.new_group(backend="gloo"))
+    dist.init_process_group(backend, init_method=method, rank=ranks.rank, world_size=ranks.world)
+    return Peers(ranks.rank, ranks.world, dist.new_group(backend="gloo"))

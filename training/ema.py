@@ -1,4 +1,4 @@
-"""Averaged weights: a second network that follows the trained one, and is often the better of the two."""
+"""Averaged weights: an exponential moving average of the trained network, often the better of the two."""
 
 import torch
 from torch import nn
@@ -7,8 +7,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 class MovingAverage:
     """average <- d average + (1 - d) network at each step, with d = `decay`, or (1 + step) / (10 + step) while that is
-    smaller: the random numbers that a network begins with are soon forgotten. The running figures of batch norms are
-    averaged like weights.
+    smaller, so that the initial weights are soon forgotten. The running statistics of batch norms are averaged too.
     """
 
     def __init__(self, average: nn.Module, network: nn.Module, decay: float) -> None:
@@ -16,7 +15,7 @@ class MovingAverage:
         pairs = list(zip(average.state_dict().values(), network.state_dict().values(), strict=True))
         self.averages = [average for average, _ in pairs if average.is_floating_point()]
         self.values = [value for _, value in pairs if value.is_floating_point()]
-        self.counts = [pair for pair in pairs if not pair[0].is_floating_point()]  # of the batches a norm has seen
+        self.counts = [pair for pair in pairs if not pair[0].is_floating_point()]  # of batches, in each batch norm
 
     def update(self, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))

@@ -1,4 +1,4 @@
-"""How good a network is on a split: the figures that are published. Needs no Lightning."""
+"""Measure a network on a split: the published metrics. Needs no Lightning."""
 
 import math
 from typing import Any
@@ -12,27 +12,10 @@ from data.splits import Images, Splits
 from launch.errors import RunFailed
 from models import WeightsError
 
-QUICK = 500  # images of a quick look
-LOSS_TOLERANCE, ACCURACY_TOLERANCE = 1e-3, 2e-4  # relative; a share of the images: processors round differently
+from .machine import to_channels_last
 
-
-@torch.inference_mode()
-def predict_logits(
-    network: nn.Module, split: Images, preprocess: Preprocess, device: torch.device | str = "cpu"
-) -> Tensor:
-    """(N, num_classes) on the CPU, each image used once. `network` is left on `device` in evaluation mode."""
-    network.to(device).to(memory_format=torch.channels_last).eval()  # as in training, to the last bit
-    batches = EvaluationBatches(split.to(device), EVALUATION_BATCH, preprocess)
-    return torch.cat([network(images).float() for images, _ in batches]).cpu()
-
-
-def compute_metrics(logits: Tensor, labels: Tensor) -> dict[str, float | int]:
-    """Mean cross entropy, share of right answers and number of images. Raises RunFailed if the loss is not finite."""
-    loss = functional.cross_entropy(logits.double(), labels).item()
-    if not math.isfinite(loss):
-        raise RunFailed(f"the trained network's loss is {loss}. Try a smaller optimizer.lr or gradient_clip=1.")
-    right = int((logits.argmax(dim=1) == labels).sum())
-    return {"loss": loss, "accuracy": right / len(labels), "images": len(labels)}
+QUICK = 500  # images of a quick evaluation
+LOSS_TOLERANCE, ACCURACY_TOLERANCE = 1e-3, 2e-4  # relative; a fraction of the images: processors round differently
 
 
 def measure(
@@ -44,8 +27,27 @@ def measure(
     return {"val": val, "test": compute_metrics(logits, splits.test.labels)}, logits
 
 
+@torch.inference_mode()
+def predict_logits(
+    network: nn.Module, split: Images, preprocess: Preprocess, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Return the logits (N, num_classes) on the CPU; leave `network` on `device` in evaluation mode."""
+    to_channels_last(network.to(device)).eval()
+    batches = EvaluationBatches(split.to(device), EVALUATION_BATCH, preprocess)
+    return torch.cat([network(images).float() for images, _ in batches]).cpu()
+
+
+def compute_metrics(logits: Tensor, labels: Tensor) -> dict[str, float | int]:
+    """Return mean cross entropy, accuracy and number of images. Raises RunFailed if the loss is not finite."""
+    loss = functional.cross_entropy(logits.double(), labels).item()
+    if not math.isfinite(loss):
+        raise RunFailed(f"the trained network's loss is {loss}. Try a smaller optimizer.lr or gradient_clip=1.")
+    correct = int((logits.argmax(dim=1) == labels).sum())
+    return {"loss": loss, "accuracy": correct / len(labels), "images": len(labels)}
+
+
 def metrics_match(measured: dict[str, Any], recorded: dict[str, Any]) -> bool:
-    """Whether these are the same figures, but for the rounding of different machines."""
+    """Return whether metrics differ by no more than the rounding of different machines."""
     images = measured["images"]
     differing = round(images * abs(measured["accuracy"] - recorded["accuracy"]))
     return (
@@ -56,7 +58,7 @@ def metrics_match(measured: dict[str, Any], recorded: dict[str, Any]) -> bool:
 
 
 def preprocess_of(card: dict[str, Any]) -> Preprocess:
-    """What the network of this card wants done to its images. Raises WeightsError if the card does not say."""
+    """Return the preprocessing that a card's network was trained with. Raises WeightsError if the card lacks it."""
     try:
         mean, std, image_size = (card["input"][key] for key in ("mean", "std", "image_size"))
         if 0 <= float(mean) <= 1 and 0 < float(std) <= 1 and int(image_size) == card["arguments"]["image_size"]:

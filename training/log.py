@@ -13,12 +13,12 @@ log = logging.getLogger("refzoo")
 
 
 @contextmanager
-def lines_to(file: Path, silent: bool = False) -> Iterator[None]:
-    """Send the log to standard output and to `file`, or nowhere; keep Lightning's own remarks out of both."""
+def log_to(file: Path, silent: bool = False) -> Iterator[None]:
+    """Send the log to standard output and to `file`, or nowhere; silence Lightning's own messages."""
     for library in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(library).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning.*")
-    logging.raiseExceptions = False  # a terminal that is gone, or a pipe that nobody reads, ends no training
+    logging.raiseExceptions = False  # a closed terminal, or a pipe without a reader, ends no training
     if silent:
         yield
         return

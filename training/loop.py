@@ -1,7 +1,34 @@
-"""A step of training, and nothing around it that nobody asked for.
+"""The loop over the batches of an epoch, without what nobody asked for.
 
-Lightning's own goes through some thirty hooks, contexts and records, whoever uses them: half a millisecond, which a
-LeNet feels. This one does the same and leaves the same behind, counters included: a run goes on under either.
+Lightning's own step goes through some thirty hooks, contexts and records, whoever uses them: half a millisecond, which
+a LeNet notices. `FastEpochLoop` does the same in fewer calls, and leaves the same state behind, counters included, so
+that a run can be resumed under either. Which file acts when:
+
+A step
+    data/batches.py               seeds the generators by (seed, epoch, batch); gathers, augments, standardises
+    callbacks/history.py          notes the first batch and the learning rate of the last one
+    module.py training_step       forward pass, loss; adds both to the running metrics
+    module.py                     backward pass, gradient clipping, optimizer step, average (`ema`); schedule step
+    callbacks/synchronisation.py  several processes only: exchanges what the next ones ask
+    callbacks/epoch_metrics.py    fails if the loss is not finite
+    callbacks/history.py          measures the speed, at the last batch
+    callbacks/interruption.py     raises Interrupted if a signal came
+    callbacks/checkpoints.py      saves, every so many minutes
+
+The end of an epoch, in this order
+    module.py validation_step     adds every validation batch to the running metrics
+    callbacks/epoch_metrics.py    fails if the loss is not finite; closes and logs loss and accuracy of both splits
+    callbacks/best_weights.py     copies the weights if they are the best (`select=best`)
+    callbacks/history.py          writes the row of the epoch: metrics.csv, metrics.json, the log line
+    callbacks/interruption.py     raises Interrupted if a signal came
+    callbacks/checkpoints.py      saves
+
+A stop
+    callbacks/interruption.py     raises Interrupted after the step in progress
+    callbacks/checkpoints.py      on_exception: saves the network, optimizer, schedule, counters, metrics and rows
+    callbacks/history.py          sets the status in metrics.json: interrupted, or failed
+    launch/errors.py              the line on the terminal and the exit status
+    data_module.py                when resumed: the epoch and batch to continue at
 """
 
 from typing import Any
@@ -11,7 +38,7 @@ from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
-# What this step does not call:
+# What the fast step does not call:
 CALLBACK_HOOKS = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
 MODULE_HOOKS = (
     *CALLBACK_HOOKS,
@@ -21,10 +48,11 @@ MODULE_HOOKS = (
 
 
 class FastEpochLoop(_TrainingEpochLoop):
-    """Lightning's loop over the batches of an epoch, for ClassificationModule: its batches are on the device, it
-    has one optimizer and a schedule that moves at every step, accumulates no gradients and logs nothing within a step.
-    Where a callback or the module has one of the hooks above, or losses are scaled (16-mixed), and at the first step
-    after a stop, which settles the counters, a step is Lightning's own.
+    """Lightning's loop, for a module like ours: batches that are on the device, one optimizer, a schedule that moves at
+    every step, no accumulated gradients, nothing logged within a step.
+
+    A step is Lightning's own where the module or a callback has one of the hooks above, where losses are scaled
+    (16-mixed), and at the first step of a resumed run, which corrects the counters.
     """
 
     def on_run_start(self, data_fetcher: Any) -> None:
@@ -81,7 +109,7 @@ class FastEpochLoop(_TrainingEpochLoop):
 
 
 def install_fast_loop(trainer: lightning.Trainer) -> lightning.Trainer:
-    """`trainer` with steps of this kind."""
+    """Return the trainer with FastEpochLoop in place of its own loop over batches."""
     loop = trainer.fit_loop.epoch_loop
     trainer.fit_loop.epoch_loop = FastEpochLoop(trainer, loop.min_steps, loop.max_steps)
     return trainer

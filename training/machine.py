@@ -1,4 +1,4 @@
-"""The machine that a run finds itself on. Needs no Lightning."""
+"""Choose device and precision for this machine, and describe it. Needs no Lightning."""
 
 import contextlib
 import ctypes
@@ -13,14 +13,12 @@ from torch import nn
 from launch.errors import MachineError
 
 PACKAGES = ("torch", "lightning", "hydra-core", "torchmetrics", "safetensors")
-BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")  # the instructions that multiply it, bf16 being those of ARM
+BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")  # instructions that multiply it; bf16 is that of ARM
 GLIBC_KEEPS = ((-4, 0), (-1, -1))  # malloc.h: M_MMAP_MAX, no blocks of their own; M_TRIM_THRESHOLD, none returned
 
 
 def choose_accelerator(wanted: str) -> str:
-    """What "auto" stands for here, and this process set up for it. Raises MachineError where CUDA is needed and not
-    there.
-    """
+    """Resolve "auto", and set up this process for the device. Raises MachineError where CUDA is wanted and missing."""
     available = torch.cuda.is_available()
     if not available:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # or torch looks for a GPU at every optimizer step, which takes 0.2 ms
@@ -33,8 +31,9 @@ def choose_accelerator(wanted: str) -> str:
 
 
 def keep_memory() -> None:
-    """Let this process keep the memory of freed tensors for the next ones. glibc returns large blocks to the system,
-    which clears them anew at every step: a quarter of DenseNet's time. Where there is no glibc, nothing happens.
+    """Let this process keep the memory of freed tensors for the next ones, where it has glibc.
+
+    glibc returns large blocks to the system, which clears them anew at every step: a quarter of DenseNet's time.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -42,14 +41,23 @@ def keep_memory() -> None:
             mallopt(parameter, value)
 
 
+def to_channels_last(network: nn.Module) -> nn.Module:
+    """Lay out the weights channels last, for training and evaluation alike, so that both round the same way.
+
+    On cores with AVX2 convolutions are 1.04 to 1.35 times as fast.
+    """
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
 def choose_precision(wanted: str, accelerator: str, network: nn.Module) -> str:
-    """What "auto" stands for: bfloat16 for convolutions on a GPU that has it, else float32. Raises MachineError where
-    it is not fit for this machine.
+    """Resolve "auto": bfloat16 for convolutions on a GPU that has it, else float32.
+
+    Raises MachineError for a precision that this machine does not have.
     """
     if wanted == "auto":
         convolutional = any(isinstance(module, nn.Conv2d) for module in network.modules())
-        fit = accelerator == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        return "bf16-mixed" if convolutional and fit else "32-true"
+        has_bfloat16 = accelerator == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bf16-mixed" if convolutional and has_bfloat16 else "32-true"
     if wanted == "16-mixed" and accelerator == "cpu":
         raise MachineError("precision=16-mixed needs a CUDA GPU. Take 32-true.")
     if wanted == "bf16-mixed" and accelerator == "cpu":
@@ -67,9 +75,7 @@ def describe_device(accelerator: str) -> str:
 
 
 def describe_machine(accelerator: str = "cuda") -> str:
-    """What a figure was measured on: processor, its vector instructions, threads, the GPU if it is there and used,
-    torch.
-    """
+    """Return GPU (if it is there and used), processor, vector instructions, threads and torch version."""
     processor = platform.processor() or platform.machine()
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

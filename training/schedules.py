@@ -1,29 +1,37 @@
-"""How the learning rate moves over a run: each schedule scales the optimizer's rate by a function of the step.
+"""Learning-rate schedules: each multiplies the optimizer's rate by a function of the step.
 
-Each is told the length of the run, so that it ends where the run ends and nothing of it lies beyond.
+A schedule that depends on the length of the run has the argument `epochs`, which its YAML takes from the run; a run of
+one that has not may be resumed for more epochs. The ranges of arguments stand in their annotations.
 """
 
 import math
+from typing import Annotated
 
+from pydantic import Field
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
-def constant(optimizer: Optimizer, epochs: int, steps_per_epoch: int) -> LambdaLR:
+
+def constant(optimizer: Optimizer, steps_per_epoch: int) -> LambdaLR:
+    """Keep the rate."""
     return LambdaLR(optimizer, lambda step: 1.0)
 
 
-def step(optimizer: Optimizer, epochs: int, steps_per_epoch: int, every: int, factor: float) -> LambdaLR:
-    """The rate is multiplied by `factor` after `every` epochs, and again after as many; as torch's StepLR does.
-
-    It does not depend on `epochs`, so that a run may be resumed for more of them.
-    """
+def step(
+    optimizer: Optimizer,
+    steps_per_epoch: int,
+    every: Annotated[int, Field(ge=1)],
+    factor: Annotated[float, Field(gt=0, le=1)],
+) -> LambdaLR:
+    """Multiply the rate by `factor` after every `every` epochs, as torch's StepLR does."""
     return LambdaLR(optimizer, lambda step: factor ** (step // (every * steps_per_epoch)))
 
 
-def cosine(optimizer: Optimizer, epochs: int, steps_per_epoch: int, warm_up: float) -> LambdaLR:
-    """In even steps up to the rate in the first `warm_up` of the steps (Goyal et al., "Accurate, Large Minibatch SGD",
-    2017), then along half a cosine down to zero, which would come one step behind the last (Loshchilov & Hutter,
+def cosine(optimizer: Optimizer, steps_per_epoch: int, epochs: int, warm_up: Fraction) -> LambdaLR:
+    """Raise the rate linearly in the first `warm_up` of the steps (Goyal et al., "Accurate, Large Minibatch SGD",
+    2017), then lower it along half a cosine to zero, which it would reach one step after the last (Loshchilov & Hutter,
     "SGDR", 2017, without restarts).
     """
     total = epochs * steps_per_epoch
@@ -35,10 +43,12 @@ def cosine(optimizer: Optimizer, epochs: int, steps_per_epoch: int, warm_up: flo
     return LambdaLR(optimizer, factor)
 
 
-def one_cycle(optimizer: Optimizer, epochs: int, steps_per_epoch: int, warm_up: float) -> LambdaLR:
-    """From 1/25 of the rate up to it in the first `warm_up` of the steps, then down to nearly nothing, both along a
-    cosine: Smith & Topin, "Super-Convergence", 2019. The rates are those of torch's OneCycleLR, which divides by zero
-    when the rise or the fall has no step; the momentum stays as it is.
+def one_cycle(optimizer: Optimizer, steps_per_epoch: int, epochs: int, warm_up: Fraction) -> LambdaLR:
+    """Raise the rate from 1/25 of it in the first `warm_up` of the steps, then lower it to nearly zero, both along a
+    cosine: Smith & Topin, "Super-Convergence", 2019.
+
+    The rates are those of torch's OneCycleLR, which divides by zero when the rise or the fall has no step; the momentum
+    is left unchanged.
     """
     first, last = 1 / 25, 1 / 250_000
     total = epochs * steps_per_epoch

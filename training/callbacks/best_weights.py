@@ -1,4 +1,4 @@
-"""Which epoch's network a run ends with when it is not the last one's (`select=best`)."""
+"""Keep the weights of the best epoch (`select=best`)."""
 
 from typing import Any
 
@@ -11,27 +11,28 @@ from ..module import ClassificationModule
 
 
 class BestWeights(Callback):
-    """Keeps a copy of the network as validated best so far, the earliest of equals.
+    """Keeps a copy of the network with the best validation accuracy so far, the earliest of equals.
 
-    The copy travels in the run's own checkpoints, so that a resumed run has it whichever of them it goes on from.
+    The copy is part of every checkpoint, so that a resumed run has it whichever checkpoint it continues from. It comes
+    after EpochMetrics, which gives it the accuracy.
     """
 
     def __init__(self) -> None:
         self.epoch, self.accuracy = 0, -1.0
-        self.network: dict[str, Tensor] = {}
+        self.weights: dict[str, Tensor] = {}
 
-    def on_validation_end(self, trainer: lightning.Trainer, pl_module: ClassificationModule) -> None:  # type: ignore[override]
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: ClassificationModule) -> None:  # type: ignore[override]
         accuracy = float(trainer.callback_metrics["val/accuracy"])
         if accuracy > self.accuracy:
             self.epoch, self.accuracy = trainer.current_epoch + 1, accuracy
-            self.network = {key: tensor.clone() for key, tensor in pl_module.result.state_dict().items()}
+            self.weights = {key: tensor.clone() for key, tensor in pl_module.eval_network.state_dict().items()}
 
     def restore(self, network: nn.Module) -> None:
         with torch.no_grad():
-            network.load_state_dict(self.network)
+            network.load_state_dict(self.weights)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"epoch": self.epoch, "accuracy": self.accuracy, "network": self.network}
+        return {"epoch": self.epoch, "accuracy": self.accuracy, "weights": self.weights}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.epoch, self.accuracy, self.network = (state_dict[key] for key in ("epoch", "accuracy", "network"))
+        self.epoch, self.accuracy, self.weights = (state_dict[key] for key in ("epoch", "accuracy", "weights"))

@@ -1,4 +1,4 @@
-"""Checkpoints that hold: each is written whole or not at all, known by its SHA-256, and never read as a program."""
+"""Save checkpoints and read them back: each is written whole or not at all, and checked by its SHA-256."""
 
 import hashlib
 import io
@@ -23,28 +23,28 @@ from ..module import ClassificationModule
 
 INDEX = "index.json"  # of a folder's checkpoints, the newest last: [{"file": ..., "sha256": ...}, ...]
 KEPT = 2  # the newest, and the one before it in case the newest is damaged
-BYTES_PER_PARAMETER = 20  # of a checkpoint, at most: it, its average, its best, two averages of its gradient
+BYTES_PER_PARAMETER = 20  # of a checkpoint at most: weights, their average, the best ones, two averages of gradients
 log = logging.getLogger("refzoo")
 
 
 class Checkpoints(Checkpoint):
-    """Saves at every epoch's end, every so many minutes between two batches, and when the run is interrupted.
+    """Saves at the end of every epoch, after a batch every `every_minutes`, and when the run is interrupted.
 
-    Never behind an epoch's last batch, whose end would be left out on resuming: it follows at once anyway. Several
+    Never after the last batch of an epoch: a resumed run would leave out the epoch's end, which saves anyway. Several
     processes save together, and the first one writes.
     """
 
     def __init__(self, folder: Path, every_minutes: float, peers: Peers = ALONE) -> None:
         self.folder, self.every_minutes = folder, every_minutes
         self.saved = time.monotonic()
-        self.due = peers.reduce_max(lambda: time.monotonic() - self.saved > 60 * self.every_minutes)
+        self.any_due = peers.reduce_max(lambda: time.monotonic() - self.saved > 60 * self.every_minutes)
         self.started = False
 
     def on_train_start(self, *_: Any) -> None:
-        self.started = True  # before this, while a run is resumed, the network is not yet its own
+        self.started = True  # before this, a resumed run has not yet read its checkpoint
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        if not trainer.is_last_batch and self.due():
+        if not trainer.is_last_batch and self.any_due():
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
@@ -55,9 +55,8 @@ class Checkpoints(Checkpoint):
             self._save(trainer)
 
     def _save(self, trainer: lightning.Trainer) -> None:
-        task = cast(ClassificationModule, trainer.lightning_module)
-        task.check_finite()
-        with task.train_metrics.sync_context():  # those of all processes
+        module = cast(ClassificationModule, trainer.lightning_module)
+        with module.train_metrics.sync_context():  # the sums of all processes
             trainer.save_checkpoint(self.folder / f"step_{trainer.global_step:08}.ckpt")
         self.saved = time.monotonic()
 
@@ -76,7 +75,9 @@ class CheckpointFiles(CheckpointIO):
             self.remove_checkpoint(path.parent / old["file"])
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Raises WeightsError unless the file is the one in the index. Nothing in it is ever run."""
+        """Return the content of a checkpoint. Raises WeightsError for a damaged one, and for one that holds anything
+        but tensors and plain values: nothing in it is ever run.
+        """
         path = Path(path)
         expected = {entry["file"]: entry["sha256"] for entry in _index(path.parent)}.get(path.name)
         try:
@@ -84,11 +85,12 @@ class CheckpointFiles(CheckpointIO):
         except OSError as error:
             raise WeightsError(f"{path} cannot be read ({error.strerror}).") from None
         if (found := hashlib.sha256(content).hexdigest()) != expected:
-            raise WeightsError(f"{path} is damaged: its SHA-256 is {found}, the index says {expected}.")
+            raise WeightsError(f"{path} is damaged: its SHA-256 is {found}, the index has {expected}.")
         try:
             return torch.load(io.BytesIO(content), map_location or "cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-            raise WeightsError(f"{path} is no checkpoint of plain tensors and numbers ({error}).") from None
+            first_line = str(error).partition("\n")[0].partition(". ")[0]
+            raise WeightsError(f"{path} is no checkpoint of plain tensors and numbers ({first_line}).") from None
 
     def remove_checkpoint(self, path: Any) -> None:
         Path(path).unlink(missing_ok=True)
@@ -99,7 +101,10 @@ def any_saved(folder: Path) -> bool:
 
 
 def newest(folder: Path) -> Path | None:
-    """The newest checkpoint that is whole, None where none was ever saved. Raises WeightsError if all are damaged."""
+    """Return the newest checkpoint that is intact, None where none was ever saved.
+
+    Raises WeightsError if all are damaged.
+    """
     entries, reason = _index(folder), ""
     for index in range(len(entries) - 1, -1, -1):
         path = folder / entries[index]["file"]
@@ -107,12 +112,12 @@ def newest(folder: Path) -> Path | None:
             CheckpointFiles().load_checkpoint(path)
         except WeightsError as error:
             reason = str(error)
-            log.warning(f"{reason} Going back to the one before it.")
+            log.warning(f"{reason} Using the one before it.")
         else:
             _write_index(folder, entries[: index + 1])  # the damaged ones no longer count among those that are kept
             return path
     if entries:
-        raise WeightsError(f"no checkpoint in {folder} is whole. The last: {reason} Start the run anew.")
+        raise WeightsError(f"no checkpoint in {folder} is intact. The last: {reason} Start the run anew.")
     return None
 
 

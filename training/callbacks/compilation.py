@@ -1,7 +1,6 @@
-"""`compile=true`: the forward pass of the training step and its backward pass, compiled by torch.compile.
+"""Compile the training step by torch.compile (`compile=true`).
 
-Only training runs compiled. What is validated, tested and stored is the network itself, whose state knows nothing of
-it, and its figures are those that evaluate.py gives.
+What is validated, tested and stored is the network itself, uncompiled: its metrics are those that evaluate.py measures.
 """
 
 import logging
@@ -21,16 +20,16 @@ log = logging.getLogger("refzoo")
 
 
 class Compilation(Callback):
-    """Compiles before the first epoch, for a batch as they will come, so that no epoch's time contains it."""
+    """Compiles forward and backward pass for a batch of the run, before the first epoch, whose time excludes it."""
 
     seconds: float  # that it took
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: ClassificationModule) -> None:  # type: ignore[override]
         began, network = time.perf_counter(), pl_module.network
-        torch.compiler.reset()  # a sweep's networks would be too many for its cache, and run uncompiled
+        torch.compiler.reset()  # or the networks of a sweep fill its cache, and the later ones run uncompiled
         # With fallback_random dropout draws what it draws uncompiled.
         compiled = torch.compile(network.forward, dynamic=False, options={"fallback_random": True})
-        buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]  # a pass moves those of batch norms
+        buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]  # a pass changes those of batch norms
         images, labels = next(iter(trainer.datamodule.train_dataloader()))  # type: ignore[attr-defined]
         try:
             with trainer.precision_plugin.train_step_context():

@@ -1,4 +1,4 @@
-"""The record of a run: its rows and figures, the files that show them, and the lines on the terminal."""
+"""Keep the history of a run: metrics.csv, metrics.json, and the line of each epoch."""
 
 import contextlib
 import csv
@@ -15,21 +15,20 @@ from lightning.pytorch.callbacks import Callback
 from launch.errors import Interrupted
 from launch.run_dir import RunDir
 
-from ..module import ClassificationModule
-
 COLUMNS = ["epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate", "images_per_second"]
 log = logging.getLogger("refzoo")
 
 
 class History(Callback):
-    """Keeps metrics.csv and metrics.json, both written anew after every epoch from what travels in the checkpoint.
+    """Writes metrics.csv and metrics.json after every epoch, anew from rows that are part of every checkpoint.
 
-    `images` are trained on in an epoch; `facts` are what metrics.json says of the run from its start. As a context it
-    sets the run's `status`.
+    `images` are trained on in an epoch; `run_metadata` is what metrics.json has from the start. As a context it sets
+    the run's `status`. It comes after EpochMetrics, which gives it the metrics.
     """
 
-    def __init__(self, folder: RunDir, images: int, facts: dict[str, Any]) -> None:
-        self.folder, self.images, self.facts, self.results = folder, images, facts, {"status": "running"}
+    def __init__(self, run_dir: RunDir, images: int, run_metadata: dict[str, Any]) -> None:
+        self.run_dir, self.images, self.run_metadata = run_dir, images, run_metadata
+        self.results: dict[str, Any] = {"status": "running"}
         self.rows: list[dict[str, Any]] = []
         self.train_seconds = 0.0
         self.learning_rate = 0.0
@@ -38,7 +37,7 @@ class History(Callback):
         self._rate = 0
 
     def __enter__(self) -> "History":
-        if not (self.folder.path / "metrics.json").exists():  # or they stay until the checkpoint's rows are read
+        if not (self.run_dir.path / "metrics.json").exists():  # those of a resumed run stay until its rows are read
             self._write()
         return self
 
@@ -50,7 +49,7 @@ class History(Callback):
                 self.record(status="interrupted" if isinstance(error, Interrupted) else "failed")
 
     def record(self, **results: Any) -> None:
-        """Add the run's last figures to metrics.json."""
+        """Add results to metrics.json."""
         self.results |= results
         self._write()
 
@@ -80,18 +79,16 @@ class History(Callback):
     ) -> None:
         if batch_idx + 1 == trainer.num_training_batches:
             seconds = self._now(pl_module) - self._epoch_began
-            share = 1 - (self._first_batch or 0) / trainer.num_training_batches
-            self._rate = round(share * self.images / seconds)
+            fraction = 1 - (self._first_batch or 0) / trainer.num_training_batches
+            self._rate = round(fraction * self.images / seconds)
 
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: ClassificationModule) -> None:  # type: ignore[override]
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.train_seconds += self._now(pl_module) - self._epoch_began
         self._in_epoch = False
-        figures = {f"train/{name}": value for name, value in pl_module.finish_train_epoch().items()}
-        figures |= {name: value for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-        values = {name: round(float(value), 6) for name, value in figures.items()}
+        values = {name.replace("/", "_"): round(float(value), 6) for name, value in trainer.callback_metrics.items()}
         row = {
             "epoch": trainer.current_epoch + 1,
-            **{column: values.get(column.replace("_", "/", 1)) for column in COLUMNS[1:5]},
+            **{column: values.get(column) for column in COLUMNS[1:5]},
             "learning_rate": self.learning_rate,
             "images_per_second": self._rate,
         }
@@ -103,7 +100,7 @@ class History(Callback):
         self._epoch_began, self._first_batch, self._in_epoch = self._now(module), None, True
 
     def _line(self, row: dict[str, Any]) -> str:
-        epochs = self.facts["epochs"]
+        epochs = self.run_metadata["epochs"]
         parts = [f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}"]
         parts.append(f"train loss {row['train_loss']:.4f}, accuracy {row['train_accuracy']:.4f}")
         if row["val_loss"] is not None:
@@ -116,15 +113,15 @@ class History(Callback):
         writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        self.folder.write("metrics.csv", table.getvalue())
-        self.folder.write("metrics.json", json.dumps(self.summary(), indent=2, allow_nan=False) + "\n")
+        self.run_dir.write("metrics.csv", table.getvalue())
+        self.run_dir.write("metrics.json", json.dumps(self.summary(), indent=2, allow_nan=False) + "\n")
 
     def summary(self) -> dict[str, Any]:
-        """What metrics.json says."""
+        """Return the content of metrics.json."""
         last = self.rows[-1] if self.rows else None
         rates = [row["images_per_second"] for row in self.rows if row["images_per_second"]]
         return {
-            **self.facts,
+            **self.run_metadata,
             "compile_seconds": None,
             "train_seconds": round(self.train_seconds, 2),
             "images_per_second": round(sum(rates) / len(rates)) if rates else None,

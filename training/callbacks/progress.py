@@ -1,4 +1,4 @@
-"""The progress bar of an epoch."""
+"""Show the progress of an epoch."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 
 
 class ProgressBar(TQDMProgressBar):
-    """Within an epoch, counted from 1 as in the lines; drawn anew every 20 batches, as drawing costs time."""
+    """Counts epochs from 1, as the log lines do; is redrawn every 20 batches, because drawing takes time."""
 
     def __init__(self) -> None:
         super().__init__(refresh_rate=20, leave=False)

@@ -1,0 +1,65 @@
+"""What metrics.json and the card of the weights say about a run."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from data.batches import Preprocess
+from data.splits import Splits
+
+from . import machine
+from .distributed import Peers
+
+TRAINING_KEYS = (  # of the configuration, in every card
+    *("seed", "epochs", "batch_size", "loss", "gradient_clip", "ema", "select", "precision", "compile"),
+    *("optimizer", "scheduler", "weights"),
+)
+
+
+def run_metadata(config: DictConfig, network: nn.Module, peers: Peers) -> dict[str, Any]:
+    """Return what metrics.json has from the start of a run."""
+    accelerator = config.trainer.accelerator
+    return {
+        "model": config.model.name,
+        "data": config.data.name,
+        "seed": config.seed,
+        "epochs": config.epochs,
+        "image_size": config.image_size,
+        "parameters": count_parameters(network),
+        "processes": peers.world,
+        "device": machine.describe_device(accelerator),
+        "machine": machine.describe_machine(accelerator),
+        "precision": config.precision,
+        "compile": config.compile,
+        "versions": machine.versions(),
+    }
+
+
+def card(
+    config: DictConfig, splits: Splits, preprocess: Preprocess, epoch: int, metrics: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the card of the weights of this epoch, without network and arguments."""
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    training = {
+        "images": len(splits.train.labels),
+        "epoch": epoch,
+        **{key: plain["data"][key] for key in ("train_size", "val_size", "test_size", "augment")},
+        **{key: plain[key] for key in TRAINING_KEYS},
+    }
+    if plain["weights"]:  # without the folders above, which are of this machine
+        training["weights"] = "/".join(Path(plain["weights"]).parts[-2:])
+    return {
+        "data": config.data.name,
+        "input": {"channels": 1, **asdict(preprocess)},
+        "classes": splits.info.classes,
+        "metrics": metrics,
+        "training": training,
+        "versions": machine.versions(),
+    }
+
+
+def count_parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
