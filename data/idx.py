@@ -1,4 +1,4 @@
-"""The IDX format of MNIST: a magic number, the dimensions, then bytes. Read straight from the gzip, and checked."""
+"""Read and check IDX files, the format of MNIST: a magic number, the dimensions, then the bytes of an array."""
 
 import gzip
 import hashlib
@@ -10,16 +10,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from . import DataError
+from .datasets import DataError
 
-UNSIGNED_BYTE = 0x08  # the format's code for the type of the elements
+UNSIGNED_BYTE = 0x08  # the format's code for the element type
 
 
 def read(path: Path, shape: tuple[int, ...], sha256: str) -> Tensor:
-    """The uint8 tensor in the IDX file `path`, or in `path` + ".gz" where there is no `path`.
+    """Read the uint8 tensor of `shape` from the IDX file `path`, or from `path` + ".gz" if `path` does not exist.
 
-    Raises DataError unless the file holds exactly an array of `shape` whose bytes, header included, have this
-    SHA-256. No more than that array is ever decompressed.
+    Raises DataError unless the file has that shape, nothing after the array, and this SHA-256 (of all its decompressed
+    bytes). At most one byte more than expected is decompressed.
     """
     header = struct.pack(f">HBB{len(shape)}I", 0, UNSIGNED_BYTE, len(shape), *shape)
     size = len(header) + math.prod(shape)
@@ -28,7 +28,7 @@ def read(path: Path, shape: tuple[int, ...], sha256: str) -> Tensor:
     try:
         found = path if path.exists() else packed
         with path.open("rb") if found is path else gzip.open(packed, "rb") as stream:
-            content = bytearray(stream.read(size + 1))  # one more than there may be shows a file that is too long
+            content = bytearray(stream.read(size + 1))  # the one byte more shows a file that is too long
     except FileNotFoundError:
         raise DataError(f"there is neither {path} nor {packed.name} beside it{WHAT_NEXT}") from None
     except (OSError, EOFError, ValueError, zlib.error) as error:
