@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,5 +30,5 @@ def load(
     """
     from .splits import read_splits
 
-    folder = Path(root).expanduser() if root else ARCHIVES
+    folder = Path(os.path.expanduser(root)) if root else ARCHIVES  # noqa: PTH111 Path's raises for an unknown ~user
     return read_splits(DATASETS[name], num_classes, folder, train_size, val_size, test_size)

@@ -129,8 +129,9 @@ def test_a_damaged_archive_is_refused(extracted: Path, tmp_path: Path, damage, s
 
 
 def test_swapped_and_missing_files_are_refused(extracted: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is neither"):
-        data.load("mnist", root=tmp_path)
+    for missing in (tmp_path, "~no_such_user"):
+        with pytest.raises(DataError, match="there is neither"):
+            data.load("mnist", root=missing)
     shutil.copytree(extracted / "MNIST", tmp_path / "MNIST")
     raw = tmp_path / "MNIST/raw"
     shutil.copy(extracted / "FashionMNIST/raw" / IMAGES, raw / IMAGES)  # the right header, other bytes
