@@ -94,10 +94,10 @@ def other_size(content: bytes) -> bytes:
     ("damage", "says"),
     [
         (truncate, "wrong length: 5004 bytes, expected 10008"),
-        (lambda _: b"", "too short: 0 bytes, expected 10008"),
+        (lambda _: b"", "wrong length: 0 bytes, expected 10008"),
         (flip_a_bit, "not the official file: SHA-256"),
-        (other_magic, "magic 00000d01, expected 00000801"),
-        (other_size, r"shape \(9999,\), expected \(10000,\)"),
+        (other_magic, "not the official file: SHA-256"),
+        (other_size, "not the official file: SHA-256"),
         (lambda content: content + b"\0", "wrong length: more bytes, expected 10008"),
     ],
 )
@@ -138,7 +138,7 @@ def test_swapped_and_missing_files_are_refused(extracted: Path, tmp_path: Path) 
     with pytest.raises(DataError, match="not the official file"):
         data.load("mnist", root=tmp_path)
     shutil.copy(raw / LABELS, raw / IMAGES)
-    with pytest.raises(DataError, match="magic 00000801, expected 00000803"):
+    with pytest.raises(DataError, match="wrong length: 10008 bytes, expected 7840016"):
         data.load("mnist", root=tmp_path)
 
 
