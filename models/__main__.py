@@ -88,15 +88,8 @@ def networks(arguments: dict[str, Any]) -> Rows:
         small_image = totals(name, arguments | {"image_size": SMALL_IMAGE_SIZE})
         paper = ["-"] * 3 if size == SMALL_IMAGE_SIZE else [str(size), *totals(name, arguments | {"image_size": size})]
         rows.append([name, *small_image, *paper])
-    header = [
-        "network",
-        f"parameters\nat {SMALL_IMAGE_SIZE}",
-        "mult-\nadds",
-        "size",
-        "parameters\nat size",
-        "mult-\nadds",
-    ]
-    return [header, *rows]
+    parameters = f"parameters\nat {SMALL_IMAGE_SIZE}"
+    return [["network", parameters, "mult-\nadds", "size", "parameters\nat size", "mult-\nadds"], *rows]
 
 
 def totals(name: str, arguments: dict[str, Any]) -> list[str]:

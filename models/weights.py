@@ -56,7 +56,8 @@ def load_network(file: cards.WeightsFile) -> nn.Module:
         if not fits:
             found, meant = (f"{list(tensor.shape)} {tensor.dtype}" for tensor in (stored[key], wanted))
             raise WeightsError(f"{path}: {key} is {found}, expected {meant}. {cards.WHAT_NEXT}")
-        if key + SCALE in scales and not _fits_as_scale(stored[key + SCALE], wanted):
+        scale = stored[key + SCALE] if key + SCALE in scales else None
+        if scale is not None and (scale.dtype, scale.shape) != (torch.float32, wanted.shape[:1]):
             raise WeightsError(f"{path}: {key + SCALE} is not one float32 per output channel. {cards.WHAT_NEXT}")
     tensors = restore(stored)
     for key, tensor in tensors.items():
@@ -86,9 +87,8 @@ def initialize_from(network: nn.Module, arguments: dict[str, Any], file: cards.W
         widened = create(card["network"], **more_classes).state_dict()
     head = {key for key, tensor in stored.items() if tensor.shape != widened[key].shape}
     if differing := stored.keys() ^ wanted.keys():
-        raise WeightsError(
-            f"{file.path} holds another network ({card['network']}): only one of them has {_few(differing)}."
-        )
+        it = f"{file.path} holds another network ({card['network']})"
+        raise WeightsError(f"{it}: {_few(differing)} is only in one of the two.")
     for key, tensor in stored.items():
         if tensor.shape == wanted[key].shape:
             wanted[key].copy_(tensor)
@@ -115,24 +115,18 @@ def store(network: nn.Module, storage: str) -> dict[str, Tensor]:
 
 def restore(stored: dict[str, Tensor]) -> dict[str, Tensor]:
     """Convert the tensors of `store` back to float32."""
-    return {
-        key: tensor.float() * _along(stored[key + SCALE], tensor)
-        if tensor.dtype == torch.int8
-        else tensor.float()
-        if tensor.dtype == torch.float16
-        else tensor
-        for key, tensor in stored.items()
-        if not (key.endswith(SCALE) and key.removesuffix(SCALE) in stored)
-    }
+    restored: dict[str, Tensor] = {}
+    for key, tensor in stored.items():
+        if tensor.dtype == torch.int8:
+            restored[key] = tensor.float() * _along(stored[key + SCALE], tensor)
+        elif key.removesuffix(SCALE) == key or key.removesuffix(SCALE) not in stored:  # not a scale
+            restored[key] = tensor.float() if tensor.dtype == torch.float16 else tensor
+    return restored
 
 
 def _along(scale: Tensor, tensor: Tensor) -> Tensor:
     """Reshape (output channels,) to (output channels, 1, ...), to multiply it with `tensor`."""
     return scale.reshape(-1, *[1] * (tensor.dim() - 1))
-
-
-def _fits_as_scale(scale: Tensor, matrix: Tensor) -> bool:
-    return scale.dtype == torch.float32 and scale.shape == matrix.shape[:1]
 
 
 def _few(keys: Any) -> str:
