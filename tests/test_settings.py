@@ -10,14 +10,13 @@ from omegaconf import OmegaConf
 
 from launch import settings
 from launch.errors import SettingsError
-from launch.overrides import allow_network_arguments
 
 ROOT = Path(__file__).parents[1]
 
 
 def check(*overrides: str) -> None:
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        config = compose("train", allow_network_arguments(list(overrides)))
+        config = compose("train", list(overrides))
     settings.check(OmegaConf.to_container(config, resolve=True))
 
 
@@ -62,46 +61,32 @@ def test_what_may_be_set(override: str) -> None:
         (["optimizer.lr=0"], "optimizer.lr=0 is not valid"),
         (["optimizer.lr=nan"], "optimizer.lr=nan is not valid"),
         (["optimizer.weight_decay=-1"], "optimizer.weight_decay=-1 is not valid"),
-        (["scheduler.warm_up=1.5"], "scheduler.warm_up=1.5 is not valid"),
         (["optimizer=rmsprop", "optimizer.alpha=1.5"], "optimizer.alpha=1.5 is not valid"),
         (["optimizer=adadelta", "optimizer.rho=1"], "optimizer.rho=1 is not valid, it should be less than 1"),
-        (["scheduler=step", "scheduler.factor=0"], "scheduler.factor=0 is not valid"),
         (["scheduler=step", "scheduler.every=10"], "scheduler.every=10 is not reached before the end of epochs=10"),
-        (["scheduler=cosine", "scheduler.warm_up=-0.1"], "scheduler.warm_up=-0.1 is not valid"),
         (["loss.label_smoothing=1"], "loss.label_smoothing=1 is not valid, it should be less than 1"),
         (["loss.l1=-1"], "loss.l1=-1 is not valid"),
         (["report=maybe"], "report=maybe is not valid, it should be a valid boolean."),
         (["ema=1"], "ema=1 is not valid, it should be less than 1"),
         (["select=bset"], "select=bset is not valid, did you mean 'best'?"),
-        (["select=best", "data.val_size=0"], "select=best looks at validation"),
-        (["data.augment.shift=1.5"], "data.augment.shift=1.5 is not valid"),
-        (["data.augment.horizontal_flip=2"], "data.augment.horizontal_flip=2 is not valid"),
-        (["+data.augment.flip=1"], "there is no key 'data.augment.flip'"),
+        (["select=best", "data.val_size=0"], "select=best needs validation"),
         (["data.augment=null"], "data.augment=null is not valid"),
         (["trainer.devices=0"], "trainer.devices=0 is not valid"),
-        (["trainer.devices=2"], "trainer.devices=2 wants several processes. Take trainer=ddp."),
-        (["trainer=ddp", "trainer.devices=3"], "batch_size=128 cannot be shared equally by 3 processes. Take 129."),
-        (["trainer=ddp", "trainer.num_nodes=2"], "trainer.num_nodes=2 wants torchrun"),
+        (["trainer.devices=2"], "trainer.devices=2 needs several processes. Take trainer=ddp."),
+        (["trainer=ddp", "trainer.devices=3"], "batch_size=128 cannot be divided equally among 3 processes. Take 129."),
+        (["trainer=ddp", "trainer.num_nodes=2"], "trainer.num_nodes=2 needs torchrun"),
         (["trainer=ddp", "data.val_size=1"], "data.val_size=1 is less than one image for each process"),
         (["+sed=1"], "there is no key 'sed', did you mean 'seed'?"),
         (["+data.vall_size=1"], "there is no key 'data.vall_size', did you mean 'val_size'?"),
-        (["model.activation=rleu"], "model.activation=rleu is not valid, did you mean 'relu'?"),
-        (["model.activaton=relu"], "there is no key 'model.activaton', did you mean 'activation'?"),
-        (["model.padding=1"], "model.padding=1 is not valid, it should be 0 or 2."),
         (["model.in_channels=3"], "model.in_channels=3 does not fit the data, which have 1"),
         (["model.num_classes=5"], "model.num_classes=5 does not fit the data, which have 10"),
-        (["model=alexnet", "~model.image_size"], "model.image_size=224 does not fit the data, which have 28"),
+        (["model=alexnet", "~model.image_size"], "model.image_size is missing"),
         (["data.num_classes=5"], "data.num_classes=5 is not valid: mnist has 10"),
-        (["image_size=32"], "LeNet reads 28 x 28 images, got image_size=32"),
-        (["model=alexnet", "image_size=66"], "67 x 67 and larger ones, got image_size=66"),
-        (["model=vgg11", "model.dropout=1.5"], "vgg11: dropout must be at least 0 and below 1, got 1.5"),
-        (["model=gru", "model.hidden_size=0"], "gru: hidden_size must be at least 1, got 0"),
         (["model.name=3"], "there is no network '3'"),
         (["optimizer._target_=os.system"], "optimizer._target_=os.system is not valid"),
         (["model._target_=os.system"], "model._target_=os.system is not valid"),
         (["+trainer.max_epochs=7"], "there is no key 'trainer.max_epochs'"),
         (["optimizer.betas=[2,3]"], "optimizer.betas.0=2 is not valid"),
-        (["model=mlp", "model.hidden_sizes=[8,x]"], "model.hidden_sizes.1=x is not valid"),
         (["model.name=lent"], "there is no network 'lent', did you mean 'lenet'?"),
     ],
 )
@@ -120,8 +105,9 @@ def test_what_is_refused(overrides: list[str], says: str) -> None:
             ["optimizer.weight_deacy=1"],
             "there is no key 'optimizer.weight_deacy', did you mean 'weight_decay'? Valid: ",
         ),
+        (["model.activaton=relu"], "there is no key 'model.activaton', did you mean 'activation'? Valid: name, "),
         (["modle=lenet"], "there is no key 'modle', did you mean 'model'? Valid: "),
-        (["model=lenet,mlp"], "write -m first"),
+        (["model=lenet,mlp"], "several values make a sweep, which needs -m."),
         (["epochs=[1"], "'epochs=[1' cannot be read"),
         (["model=GRU"], "there is no model=GRU, did you mean 'gru'?"),
         (["optimizer=sgd", "optimizer.betas=1"], "there is no key 'optimizer.betas'. Valid: lr, weight_decay"),

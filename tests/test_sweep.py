@@ -131,10 +131,10 @@ def test_a_folder_that_cannot_be_made_is_the_machines_fault(run_train: RunTrain)
 def test_what_a_resumed_sweep_was_refused_is_forgotten(run_train: RunTrain, monkeypatch, capfd) -> None:
     sweep = run_train("-m", *JOBS, "scheduler=constant", "optimizer.lr=1e-3,1e-2", "seed=1,2").folder
     refused = resume(sweep, monkeypatch, capfd, "batch_size=32")
-    assert (refused.status, "batch_size=32 would change a sweep that has begun" in refused.errors) == (2, True)
+    assert (refused.status, "batch_size=32 would change a sweep that has started" in refused.errors) == (2, True)
     for override in ("ema=0.9,0.99", "epochs=2,3"):
         refused = resume(sweep, monkeypatch, capfd, override)
-        assert (refused.status, f"{override} would change a sweep that has begun" in refused.errors) == (2, True)
+        assert (refused.status, f"{override} would change a sweep that has started" in refused.errors) == (2, True)
     refused = resume(sweep, monkeypatch, capfd, "seed=-1")
     assert (refused.status, "seed=-1 is not valid" in refused.errors) == (2, True)
     again = resume(sweep, monkeypatch, capfd)
@@ -179,7 +179,7 @@ def test_jobs_that_a_launcher_ran_elsewhere_are_counted(run_train: RunTrain, tmp
     folder = run_train("-m", *JOBS, "seed=1").folder
     (folder / "sweep.csv").unlink()
     for outcome in (Outcome("first", 0, ""), Outcome("second", 2, "optimizer.lr=-1 is not valid")):
-        outcome.leave(folder)
+        outcome.send(folder)
     outcomes: list[Outcome] = []
     finish(Sweep(folder, [], ["seed"], resumed=False), outcomes)
     assert [outcome.status for outcome in outcomes] == [0, 2]

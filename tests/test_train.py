@@ -84,7 +84,7 @@ def test_the_stored_weights_have_the_recorded_figures(run_train: RunTrain, model
     for split, images in (("val", splits.val), ("test", splits.test)):
         assert images is not None
         with torch.no_grad():
-            logits = network(Preprocess(splits.facts.mean, splits.facts.std, 28)(images.images))
+            logits = network(Preprocess(splits.info.mean, splits.info.std, 28)(images.images))
         recorded = run.metrics[split]
         assert recorded == card["metrics"][split]
         assert recorded["images"] == len(images.labels)
