@@ -1,5 +1,6 @@
-"""Does predict.py see in a picture what a network was trained on? Test images are made into pictures of several kinds,
-written as files, read back, and classified; beside them the network's accuracy on the images themselves.
+"""Measure the accuracy on picture files, as predict.py reads them, against that on the test images themselves.
+
+Test images are turned into pictures of several kinds, written as files, read back and classified.
 
     uv run python -m benchmarks.pictures --weights lenet-mnist
 """
@@ -18,6 +19,7 @@ import pictures
 from data.splits import Images
 from models import cards
 from models.weights import load_network
+from reports import markdown
 from training import evaluation
 
 NEAREST, BICUBIC = Image.Resampling.NEAREST, Image.Resampling.BICUBIC
@@ -36,9 +38,7 @@ def main() -> None:
         return evaluation.predict_logits(network, Images(images, labels), preprocess).argmax(dim=1)
 
     own = answers(images)
-    print(f"{file.card['network']} on {name}, {len(labels)} test images\n")
-    print("| pictures | accuracy | same answer as for the image |\n| --- | ---: | ---: |")
-    print(f"| the images themselves | {share(own == labels)} | |")
+    rows = [["the images themselves", share(own == labels), ""]]
     with tempfile.TemporaryDirectory() as folder:
         for kind, make in KINDS.items():
             suffix = ".jpg" if "JPEG" in kind else ".png"
@@ -48,11 +48,13 @@ def main() -> None:
                 make(image).save(path)
                 seen.append(torch.from_numpy(pictures.read(str(path), name).pixels))
             found = answers(torch.stack(seen))
-            print(f"| {kind} | {share(found == labels)} | {share(found == own)} |", flush=True)
+            rows.append([kind, share(found == labels), share(found == own)])
+    print(f"{file.card['network']} on {name}, {len(labels)} test images\n")
+    print(markdown.table(["pictures", "accuracy", "same answer as for the image"], *rows))
 
 
-def share(right: torch.Tensor) -> str:
-    return f"{100 * right.double().mean().item():.1f} %"
+def share(correct: torch.Tensor) -> str:
+    return f"{100 * correct.double().mean().item():.1f} %"
 
 
 def negative(image: np.ndarray) -> Image.Image:
@@ -64,21 +66,21 @@ def enlarged(image: np.ndarray, times: int, how: Image.Resampling = BICUBIC) -> 
 
 
 def on_a_sheet(image: np.ndarray) -> Image.Image:
-    """Dark on white, 112 x 112 somewhere on 260 x 200."""
+    """Draw dark on white, 112 x 112 pixels off the centre of 260 x 200."""
     sheet = Image.new("L", (260, 200), 255)
     sheet.paste(negative(enlarged(image, 4)), (120, 20))
     return sheet
 
 
 def on_a_page(image: np.ndarray) -> Image.Image:
-    """Dark on white, 84 x 84 somewhere on A4 at 150 dots an inch."""
+    """Draw dark on white, 84 x 84 pixels on A4 at 150 dpi."""
     page = Image.new("L", (1240, 1754), 255)
     page.paste(negative(enlarged(image, 3)), (700, 400))
     return page
 
 
 def photographed(image: np.ndarray) -> Image.Image:
-    """Dark on grey paper, 280 x 280 somewhere on 430 x 380, unevenly lit, with noise."""
+    """Draw dark on grey paper, 280 x 280 pixels on 430 x 380, with uneven light and noise."""
     ink = np.pad(enlarged(image, 10), ((40, 60), (20, 130))) / 255
     y, x = np.mgrid[-1 : 1 : ink.shape[0] * 1j, -1 : 1 : ink.shape[1] * 1j]
     light = 200 + 25 * x - 15 * y - 20 * (x * x + y * y)
@@ -87,6 +89,7 @@ def photographed(image: np.ndarray) -> Image.Image:
 
 
 def cut_out(image: np.ndarray, level: int) -> Image.Image:
+    """Draw in one grey level on a transparent background."""
     opacity = Image.fromarray(enlarged(image, 4))
     return Image.merge("LA", [Image.new("L", opacity.size, level), opacity])
 
