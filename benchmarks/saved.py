@@ -1,16 +1,25 @@
-"""Figures that are saved as they come: a benchmark that was stopped goes on where it was."""
+"""Parse the flags of a benchmark, and save its results after every turn, so that a stopped one can be resumed."""
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
 
-from launch import atomic, errors
+from launch import atomic, errors, flags
 
 RESULTS = Path(__file__).resolve().with_name("results")
 
 
-def go_on(name: str | None, new: dict[str, Any], *same: str) -> dict[str, Any]:
-    """What was saved under this name, else `new`. Raises SettingsError if it was measured with another of `same`."""
+def parser(module: str, description: str | None) -> flags.Flags:
+    raw = argparse.RawDescriptionHelpFormatter
+    return flags.Flags(prog=f"python -m {module}", description=description, formatter_class=raw)
+
+
+def load(name: str | None, new: dict[str, Any], *same: str) -> dict[str, Any]:
+    """Load the results saved under this name, or return `new` if there are none.
+
+    Raises SettingsError if they differ from `new` in a key of `same`.
+    """
     file = RESULTS / f"{name}.json"
     if not name or not file.exists():
         return new

@@ -1,18 +1,20 @@
-"""How long commands take to their first line and in all, as whole processes that take turns, and what they import.
+"""Measure the start-up of commands: seconds to the first line and to the end of the process, and the time of imports.
 
 uv run python -m benchmarks.start --output benchmarks/results/start.md
 """
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from models import cards
+from reports import markdown
 from training.machine import describe_machine
+
+from .time_to_accuracy import median_and_range
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURE = "samples/digits/5_aileron.png"
@@ -21,7 +23,7 @@ ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHON
 
 
 def commands() -> list[list[str]]:
-    """`import torch` is what everything that uses a network must wait for."""
+    """Return the arguments of Python for each; `import torch` is the least that a command with a network takes."""
     published = [name for name in cards.published() if name.endswith("-mnist")]
     return [
         ["-c", "import torch; print()"],
@@ -34,7 +36,7 @@ def commands() -> list[list[str]]:
 
 
 def seconds(command: list[str]) -> tuple[float, float]:
-    """To the first line of either stream, and to the end."""
+    """Run a command and return the seconds to its first line, on either stream, and to its end."""
     began = time.perf_counter()
     with subprocess.Popen(
         [sys.executable, *command], cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -47,7 +49,7 @@ def seconds(command: list[str]) -> tuple[float, float]:
 
 
 def import_seconds(command: list[str]) -> dict[str, float]:
-    """What `-X importtime` says of "all" modules together, and of those of PACKAGES that are imported, with theirs."""
+    """Run a command with `-X importtime`; return the seconds of "all" imports and of PACKAGES, each with its own."""
     timed = [sys.executable, "-X", "importtime", *command]
     report = subprocess.run(timed, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True).stderr
     found = {"all": 0.0}
@@ -71,32 +73,24 @@ def main() -> None:
     for turn in range(arguments.repetitions + 1):
         for command in commands():
             taken = seconds(command)
-            if turn:  # the first one compiles to bytecode, and reads files into the system's memory
+            if turn:  # the first one writes bytecode and fills the page cache
                 measured.setdefault(" ".join(command), []).append(taken)
-    lines = [
-        "# How long commands take",
-        "",
-        f"{describe_machine()}. Seconds as whole processes, median (least to most) of {arguments.repetitions} turns.",
-        "",
-        "| `python` ... | to the first line | in all |",
-        "| --- | ---: | ---: |",
-    ]
-    for command, taken in measured.items():
-        cells = (f"{statistics.median(t):.2f} ({min(t):.2f} to {max(t):.2f})" for t in zip(*taken, strict=True))
-        lines.append(f"| `{command}` | {' | '.join(cells)} |")
-    columns = ("all", *PACKAGES)
-    lines += [
-        "",
-        "Seconds of importing, by `-X importtime`: a package with all that it imports, where it is imported.",
-        "",
-        f"| `python -X importtime` ... | {' | '.join(f'`{name}`' if name != 'all' else name for name in columns)} |",
-        f"| --- |{' ---: |' * len(columns)}",
-    ]
+    starts = (
+        [f"`{command}`", *(median_and_range(list(column)) for column in zip(*taken, strict=True))]
+        for command, taken in measured.items()
+    )
+    columns, imports = ("all", *PACKAGES), []
     for command in commands():
         found = import_seconds(command)
-        cells = (f"{found[name]:.2f}" if name in found else "" for name in columns)
-        lines.append(f"| `{' '.join(command)}` | {' | '.join(cells)} |")
-    report = "\n".join([*lines, ""])
+        imports.append([f"`{' '.join(command)}`", *(f"{found[name]:.2f}" if name in found else "" for name in columns)])
+    report = f"""# How long commands take
+
+{describe_machine()}. Seconds as whole processes, median (least to most) of {arguments.repetitions} turns.
+
+{markdown.table(["`python` ...", "to the first line", "in all"], *starts)}
+Seconds of importing, by `-X importtime`: a package with all that it imports, where it is imported.
+
+{markdown.table(["`python -X importtime` ...", "all", *(f"`{name}`" for name in PACKAGES)], *imports)}"""
     print(report)
     if arguments.output:
         arguments.output.write_text(report, encoding="utf-8")

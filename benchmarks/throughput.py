@@ -1,14 +1,15 @@
-"""Images per second of training, side by side in one run.
+"""Measure training images per second of four ways of training, side by side. POSIX only (SIGSTOP).
 
-Ways: a bare loop over one fixed batch that is already on the device (what the arithmetic costs); Lightning's barest
-loop over the same (what Lightning's own step costs); ours, through train.py itself; the bare loop fed by
-torchvision's data sets, its transforms and a DataLoader (what a user would write instead).
-All of them compute the same: channels last, fused AdamW, on CUDA what `precision=auto` says; and all keep the memory of
-freed tensors, as train.py does. With --compile the bare loop and train.py take part compiled, too; what the compiler
-takes is not in the figures.
+- bare loop: one fixed batch that is already on the device: the cost of the arithmetic
+- Lightning alone: Lightning's `barebones` trainer on the same batch: the cost of its step
+- train.py: ours, the whole program
+- DataLoader: the bare loop fed by torchvision's data set and transforms: what a user would write instead
 
-Each way is a process of its own, stopped while the others train: in every round each of them goes on for some batches,
-so that a slow moment of the machine falls on all of them alike. A ratio is taken within a round.
+All of them use channels last, fused AdamW and the precision of `precision=auto`, and keep the memory of freed tensors,
+as train.py does. --compile adds the compiled bare loop and train.py; the time of compilation is not counted.
+
+Each way is a process that is stopped while the others train: in every round each of them trains for some batches, so
+that a slow moment of the machine affects all alike. Ratios are taken within a round.
 
     uv run python -m benchmarks.throughput --models lenet mlp --turns 5
 """
@@ -24,6 +25,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import repeat
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -34,8 +36,6 @@ from typing import Any
 import lightning
 import torch
 import torchvision
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision import transforms
@@ -43,22 +43,25 @@ from torchvision import transforms
 import data
 import models
 import train
-from benchmarks import saved
-from benchmarks.pytorch_example import unpack
 from data.batches import TrainingBatches
 from launch import errors, flags
+from reports import markdown
 from training.machine import choose_accelerator, choose_precision, describe_machine
 from training.module import parameter_groups
 
+from . import saved
+from .pytorch_example import unpack
+
 DEVICE = choose_accelerator("auto")
-WARM_UP, ROUNDS = 3, 12  # batches before the first round; rounds of a turn, all of them in one epoch
-EPOCH = 55_000  # images of train.py's
+WARM_UP, ROUNDS = 3, 12  # batches before the first round; rounds of a turn, all within one epoch
+EPOCH = 55_000  # training images of an epoch of train.py
 Batches = Iterable[tuple[Tensor, Tensor]]
+Pacing = Callable[[Batches], Batches]
 Rates = dict[str, float]  # way -> images per second
 
 
 class Pace:
-    """Hands batches on in rounds of so many: before each it says how long the last one took, and waits for its turn."""
+    """Yield batches in rounds of `batches`; before each, send the seconds of the last one and wait."""
 
     def __init__(self, batches: int, turns: Connection) -> None:
         self.batches, self.turns, self.seen, self.began = batches, turns, 0, now()
@@ -73,11 +76,8 @@ class Pace:
             yield batch
 
 
-Way = Callable[[str, Callable[[Batches], Batches], argparse.Namespace], None]  # trains the network that is named
-
-
 def plain_training(network: nn.Module, batches: Batches, compiled: bool = False) -> None:
-    """Train on the batches, with nothing around it."""
+    """Train on the batches in a plain PyTorch loop."""
     network.to(DEVICE).to(memory_format=torch.channels_last).train()
     mixed = torch.autocast(DEVICE, torch.bfloat16, enabled=choose_precision("auto", DEVICE, network) == "bf16-mixed")
     optimizer = torch.optim.AdamW(parameter_groups(network), lr=1e-3, weight_decay=0.01, fused=True)
@@ -96,16 +96,13 @@ def fixed_batch(batch_size: int, image_size: int) -> tuple[Tensor, Tensor]:
     return torch.randn(shape, device=DEVICE), torch.randint(0, 10, (batch_size,), device=DEVICE)
 
 
-def bare(compiled: bool) -> Way:
-    def train_it(name: str, pace: Callable[[Batches], Batches], args: argparse.Namespace) -> None:
-        network = models.create(name, image_size=args.image_size)
-        plain_training(network, pace(repeat(fixed_batch(args.batch_size, args.image_size))), compiled)
-
-    return train_it
+def bare_loop(name: str, pace: Pacing, args: argparse.Namespace, compiled: bool = False) -> None:
+    network = models.create(name, image_size=args.image_size)
+    plain_training(network, pace(repeat(fixed_batch(args.batch_size, args.image_size))), compiled)
 
 
 class Bare(lightning.LightningModule):
-    """The bare loop's step."""
+    """Take the step of the bare loop."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -119,50 +116,46 @@ class Bare(lightning.LightningModule):
         return torch.optim.AdamW(parameter_groups(self.network), lr=1e-3, weight_decay=0.01, fused=True)
 
 
-def lightning_alone(name: str, pace: Callable[[Batches], Batches], args: argparse.Namespace) -> None:
+def lightning_alone(name: str, pace: Pacing, args: argparse.Namespace) -> None:
     network = models.create(name, image_size=args.image_size)
     precision: Any = choose_precision("auto", DEVICE, network)
     trainer = lightning.Trainer(barebones=True, accelerator=DEVICE, devices=1, precision=precision, max_epochs=1)
-    with warnings.catch_warnings(action="ignore"):  # Lightning's, of itself
+    with warnings.catch_warnings(action="ignore"):  # about its own deprecated parts
         trainer.fit(Bare(network), pace(repeat(fixed_batch(args.batch_size, args.image_size))))
 
 
-def ours(compiled: bool) -> Way:
-    def train_it(name: str, pace: Callable[[Batches], Batches], args: argparse.Namespace) -> None:
-        make_batches = TrainingBatches.__iter__
-        TrainingBatches.__iter__ = lambda self: iter(pace(make_batches(self)))
-        sys.argv = ["train.py", f"model={name}", f"data={args.data}", f"image_size={args.image_size}", "epochs=1"]
-        sys.argv += [f"batch_size={args.batch_size}", "optimizer.lr=1e-3", f"compile={str(compiled).lower()}"]
-        sys.argv += [f"run_dir={tempfile.mkdtemp(dir=args.folder)}"]
-        train.main()
-
-    return train_it
+def train_py(name: str, pace: Pacing, args: argparse.Namespace, compiled: bool = False) -> None:
+    make_batches = TrainingBatches.__iter__
+    TrainingBatches.__iter__ = lambda self: iter(pace(make_batches(self)))
+    sys.argv = ["train.py", f"model={name}", f"data={args.data}", f"image_size={args.image_size}", "epochs=1"]
+    sys.argv += [f"batch_size={args.batch_size}", "optimizer.lr=1e-3", f"compile={str(compiled).lower()}"]
+    sys.argv += [f"run_dir={tempfile.mkdtemp(dir=args.folder)}"]
+    train.main()
 
 
-def pipeline(workers: int) -> Way:
-    def train_it(name: str, pace: Callable[[Batches], Batches], args: argparse.Namespace) -> None:
-        facts, size = data.DATASETS[args.data], args.image_size
-        resize = [transforms.Resize((size, size))] if size != data.IMAGE_SIZE else []
-        normalize = transforms.Normalize([facts.mean], [facts.std])
-        transform = transforms.Compose([*resize, transforms.ToTensor(), normalize])  # v2's take half as long again
-        vision = getattr(torchvision.datasets, facts.folder)
-        dataset = vision(str(args.folder), train=True, transform=transform)
-        loader = torch.utils.data.DataLoader(
-            dataset, args.batch_size, shuffle=True, num_workers=workers, drop_last=True, pin_memory=DEVICE == "cuda"
-        )
-        plain_training(models.create(name, image_size=size), pace(loader))
-
-    return train_it
+def data_loader(name: str, pace: Pacing, args: argparse.Namespace, workers: int = 0) -> None:
+    facts, size = data.DATASETS[args.data], args.image_size
+    resize = [transforms.Resize((size, size))] if size != data.IMAGE_SIZE else []
+    normalize = transforms.Normalize([facts.mean], [facts.std])
+    transform = transforms.Compose([*resize, transforms.ToTensor(), normalize])  # v2's take 1.5 times as long
+    dataset = getattr(torchvision.datasets, facts.folder)(str(args.folder), train=True, transform=transform)
+    loader = torch.utils.data.DataLoader(
+        dataset, args.batch_size, shuffle=True, num_workers=workers, drop_last=True, pin_memory=DEVICE == "cuda"
+    )
+    plain_training(models.create(name, image_size=size), pace(loader))
 
 
-WAYS = {
-    "bare loop": bare(compiled=False),
+WAYS: dict[str, Callable[[str, Pacing, argparse.Namespace], None]] = {  # each trains the named network
+    "bare loop": bare_loop,
     "Lightning alone": lightning_alone,
-    "train.py": ours(compiled=False),
-    "DataLoader": pipeline(0),
-    "DataLoader, 2 workers": pipeline(2),
+    "train.py": train_py,
+    "DataLoader": data_loader,
+    "DataLoader, 2 workers": partial(data_loader, workers=2),
 }
-COMPILED = {"bare loop, compiled": bare(compiled=True), "train.py, compiled": ours(compiled=True)}
+COMPILED = {
+    "bare loop, compiled": partial(bare_loop, compiled=True),
+    "train.py, compiled": partial(train_py, compiled=True),
+}
 
 
 def now() -> float:
@@ -172,22 +165,22 @@ def now() -> float:
 
 
 def begin(way: str, name: str, batches: int, args: argparse.Namespace, turns: Connection) -> None:
-    """What a way's process does until it is killed."""
-    os.setpgrp()  # it is stopped together with a DataLoader's workers
+    """Train in a way until this process is killed."""
+    os.setpgrp()  # the workers of a DataLoader are stopped together with this process
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with Path(os.devnull).open("w") as sys.stdout:
         (WAYS | COMPILED)[way](name, Pace(batches, turns), args)
 
 
 def take_turns(ways: Iterable[str], name: str, batches: int, rounds: int, args: argparse.Namespace) -> list[Rates]:
-    """The rates of each round. Raises RunFailed if a way does not last so long."""
+    """Return the images per second of each way in each round. Raises RunFailed if a way ends early."""
     context, started, found = get_context("spawn"), {}, []
     try:
         for way in ways:
             turns, theirs = context.Pipe()
             process = context.Process(target=begin, args=(way, name, batches, args, theirs))
             process.start()
-            theirs.close()  # or nobody would notice that they closed it
+            theirs.close()  # or recv would not notice that the process closed it
             started[way] = process, turns
             wait_and_stop(process, turns)
         for _ in range(rounds):
@@ -201,7 +194,7 @@ def take_turns(ways: Iterable[str], name: str, batches: int, rounds: int, args: 
         raise errors.RunFailed(f"{name} does not train to the end of its rounds.") from None
     finally:
         for process, _ in started.values():
-            process.kill()  # the one that failed may have no group yet, or none any more
+            process.kill()  # one that failed may have no process group
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.join()
@@ -216,95 +209,81 @@ def wait_and_stop(process: SpawnProcess, turns: Connection) -> float:
 
 
 def measure(name: str, batches: int, args: argparse.Namespace) -> list[Rates]:
-    """One turn."""
+    """Measure one turn: all rounds of all ways."""
     return take_turns([*WAYS, *(COMPILED if args.compile else ())], name, batches, ROUNDS, args)
 
 
 def choose_batches(name: str, args: argparse.Namespace) -> int:
-    """Of a round: so many that the bare loop takes args.seconds, and that all rounds fit into an epoch."""
+    """Return the batches of a round: the bare loop takes args.seconds for them, and all rounds fit into an epoch."""
     [rates] = take_turns(["bare loop"], name, 2, 1, args)
-    most = (EPOCH // args.batch_size - WARM_UP - 2) // ROUNDS  # two: Compilation tries one, and one ends the rounds
+    most = (EPOCH // args.batch_size - WARM_UP - 2) // ROUNDS  # 2: Compilation tries one, and one ends the last round
     return max(1, min(most, int(args.seconds * rates["bare loop"] / args.batch_size)))
 
 
 def rows(networks: dict[str, Any], batch_size: int) -> list[list[str]]:
-    """Medians with their quartiles over the rounds of all turns; a ratio is taken within each round."""
+    """Return a table, head first: medians and quartiles over the rounds of all turns, ratios within each round."""
     table = [["network", "way", "images/s", "ms a step", "/ bare loop", "/ DataLoader"]]
     for name, measured in networks.items():
         rounds = [rates for turn in measured["turns"] for rates in turn]
         for way in rounds[0]:
             rates = [each[way] for each in rounds]
             others = ["bare loop, compiled"] if way in COMPILED else ["bare loop", "DataLoader"]
-            ratios = [spread([each[way] / each[other] for each in rounds], ".2f") for other in others]
+            ratios = [median_and_quartiles([each[way] / each[other] for each in rounds], ".2f") for other in others]
             step = f"{1e3 * batch_size / statistics.median(rates):.4g}"
-            table.append([name, way, spread(rates, ",.0f"), step, *ratios, *[""] * (2 - len(ratios))])
+            table.append([name, way, median_and_quartiles(rates, ",.0f"), step, *ratios, *[""] * (2 - len(ratios))])
     return table
 
 
-def spread(values: list[float], form: str) -> str:
+def median_and_quartiles(values: list[float], form: str) -> str:
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
     return f"{middle:{form}} ({low:{form}} to {high:{form}})"
 
 
 def in_short(networks: dict[str, Any], batch_size: int) -> list[list[str]]:
-    """A line for each network: what train.py makes of the limit, and of what a user would write instead."""
+    """Return a table, head first, with a row per network: train.py against the bare loop and the DataLoader."""
     table = [["network", "the bare loop: ms a step", "train.py / bare loop", "train.py / DataLoader"]]
     for name, measured in networks.items():
         rounds = [rates for turn in measured["turns"] for rates in turn]
         step = 1e3 * batch_size / statistics.median(each["bare loop"] for each in rounds)
-        ratios = []
-        for other in ("bare loop", "DataLoader"):
-            ratios.append(f"{statistics.median(each['train.py'] / each[other] for each in rounds):.2f}")
-        table.append([name, f"{step:.4g}", *ratios])
+        others = ("bare loop", "DataLoader")
+        ratios = (statistics.median(each["train.py"] / each[other] for each in rounds) for other in others)
+        table.append([name, f"{step:.4g}", *(f"{ratio:.2f}" for ratio in ratios)])
     return table
 
 
-def show(networks: dict[str, Any], batch_size: int, console: Console) -> None:
-    head, *body = rows(networks, batch_size)
-    table = Table(*head)
-    for row in body:
-        table.add_row(*row)
-    console.print(table)
-
-
-def markdown(results: dict[str, Any]) -> str:
+def page(results: dict[str, Any]) -> str:
+    """Return the results as a Markdown page."""
     networks, batch_size = results["networks"], results["batch_size"]
     turns = sorted({len(measured["turns"]) for measured in results["networks"].values()})
-    tables = []
-    for head, *body in (in_short(networks, batch_size), rows(networks, batch_size)):
-        lines = [head, ["---", *["---:"] * (len(head) - 1)], *body]
-        tables.append("".join(f"| {' | '.join(line)} |\n" for line in lines))
+    tables = (in_short(networks, batch_size), rows(networks, batch_size))
     return (
         f"# Images per second\n\n{results['machine']}. Batches of {batch_size}, {results['image_size']} x "
         f"{results['image_size']}, {results['data']}. Medians (quartiles) of {ROUNDS} rounds in each of "
-        f"{' or '.join(map(str, turns))} turns; a ratio is taken within each round.\n\n" + "\n".join(tables)
+        f"{' or '.join(map(str, turns))} turns; a ratio is taken within each round.\n\n"
+        + "\n".join(markdown.table(*table) for table in tables)
     )
 
 
 def main() -> int:
-    parser = flags.Flags(
-        prog="python -m benchmarks.throughput",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = saved.parser("benchmarks.throughput", __doc__)
     parser.add_argument("--models", nargs="+", default=models.names(), choices=models.names())
     parser.add_argument("--data", default="mnist", choices=list(data.DATASETS))
-    parser.add_argument("--seconds", type=float, default=1, help="of one round of the bare loop")
-    parser.add_argument("--compile", action="store_true", help="the bare loop and train.py compiled, too")
+    parser.add_argument("--seconds", type=float, default=1, help="seconds of one round of the bare loop (default: 1)")
+    parser.add_argument("--compile", action="store_true", help="add the compiled bare loop and train.py")
     parser.add_argument("--image-size", type=int, default=28)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument(
-        "--save", metavar="NAME", help="write benchmarks/results/NAME.md and .json, or add the turns they still lack"
+        "--save", metavar="NAME", help="write benchmarks/results/NAME.md and .json, or add the turns they lack"
     )
     args = parser.parse_args()
     if args.batch_size * (fewest := WARM_UP + ROUNDS + 2) > EPOCH:
         parser.error(f"--batch-size {args.batch_size}: {fewest} batches have to fit into an epoch")
 
     settings = {key: vars(args)[key] for key in ("batch_size", "image_size", "data", "compile")}
-    results = saved.go_on(args.save, {"machine": describe_machine(), **settings, "networks": {}}, "machine", *settings)
+    results = saved.load(args.save, {"machine": describe_machine(), **settings, "networks": {}}, "machine", *settings)
     networks = results["networks"]
-    os.environ["PYTHONWARNINGS"] = "ignore:resource_tracker"  # which cleans up behind the processes that are killed
+    os.environ["PYTHONWARNINGS"] = "ignore:resource_tracker"  # it warns of the killed processes
     with tempfile.TemporaryDirectory() as folder:
         args.folder = Path(folder)
         unpack(args.folder)
@@ -316,11 +295,10 @@ def main() -> int:
                 if len(network["turns"]) > turn:
                     continue
                 network["turns"].append(measure(name, network["batches"], args))
-                show({name: network}, args.batch_size, Console(stderr=True))
+                sys.stderr.write(markdown.table(*rows({name: network}, args.batch_size)))
                 if args.save:
-                    saved.save(args.save, results, markdown(results))
-    show(networks, args.batch_size, Console())
-    print(results["machine"])
+                    saved.save(args.save, results, page(results))
+    print(markdown.table(*rows(networks, args.batch_size)) + results["machine"])
     return 0
 
 

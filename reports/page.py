@@ -1,4 +1,4 @@
-"""The look of the pages that a run and a sweep leave: colours, figures, and the filling of a template."""
+"""Style the HTML pages of runs and sweeps: colours, figures as SVG, and templates."""
 
 import io
 import re
@@ -16,10 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-# On light and on dark paper. The hues are those of Okabe & Ito, "Color Universal Design", 2008, which colour-blind
-# people tell apart, made darker or lighter until each but `line` has a contrast of 3 to 1 with its paper, and those
-# that text has one of 4.5 to 1.
-COLOURS = {
+# The hues of Okabe & Ito, "Color Universal Design", 2008, which colour-blind people can tell apart, made darker or
+# lighter until each but `line` has a contrast of 3 : 1 with the background (`paper`), and those of text one of 4.5 : 1.
+COLOURS = {  # on a light background, on a dark one
     "paper": ("#fdfdfc", "#14171b"),
     "ink": ("#1b1f24", "#e4e7ea"),
     "muted": ("#5c646e", "#9aa3ad"),
@@ -32,8 +31,8 @@ COLOURS = {
 }
 SERIES = ("blue", "vermilion", "green", "purple", "amber")
 STYLE = {
-    "svg.fonttype": "none",  # text stays text, in the page's font
-    "svg.hashsalt": "refzoo",  # or ids are drawn anew each time
+    "svg.fonttype": "none",  # text, in the page's font, not paths
+    "svg.hashsalt": "refzoo",  # or ids are random
     "text.parse_math": False,
     "text.color": COLOURS["ink"][0],
     "font.size": 11,
@@ -59,31 +58,32 @@ STYLE = {
     "lines.linewidth": 1.8,
     "lines.markersize": 4,
 }
-NOT_SHOWN = ("run_dir", "resume")  # they say where a run is, not what it is
-WIDTH = 360  # of a figure, in pixels: a phone's, and a third of a wide page
+HIDDEN_KEYS = ("run_dir", "resume")  # they say where a run is, not what it is
+WIDTH = 360  # of a figure in pixels: that of a phone, and a third of a wide page
 
 
 def style() -> AbstractContextManager[None]:
-    """In which figures are made and turned into SVG; the user's own matplotlibrc does not count."""
+    """Return the context in which figures are made and saved; the user's matplotlibrc is ignored."""
     return matplotlib.style.context([STYLE], after_reset=True)  # type: ignore[arg-type]
 
 
 def new_figure(height: float) -> Figure:
-    """`height` in pixels. Not of pyplot, which would keep it."""
+    """Create a figure of WIDTH x height pixels, without pyplot, which would keep it in memory."""
     return Figure(figsize=(WIDTH / 72, height / 72))
 
 
 def svg(figure: Figure, name: str, label: str) -> Markup:
-    """The figure as an element of a page, whose colours and font it takes. `label` says in words what it shows; `name`
-    keeps its ids apart from those of the page's other figures.
+    """Return the figure as an SVG element that takes the page's colours and font.
+
+    `name` is put before its ids, which must be unique on the page; `label` describes the figure to screen readers.
     """
     file = io.StringIO()
-    without = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(file, format="svg", transparent=True, metadata=without)
+    no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(file, format="svg", transparent=True, metadata=no_metadata)
     drawing = file.getvalue()
     box = re.search(r'viewBox="[^"]*"', drawing)
     assert box
-    drawing = drawing[drawing.index(">", box.end()) + 1 :]  # within a page it needs no names of namespaces
+    drawing = drawing[drawing.index(">", box.end()) + 1 :]  # HTML needs no XML namespaces
     drawing = re.sub(r'( id="|url\(#|xlink:href="#)', lambda match: f"{match[0]}{name}-", drawing)
     for colour, (light, _) in COLOURS.items():
         drawing = drawing.replace(f": {light}", f": var(--{colour})")
@@ -91,13 +91,13 @@ def svg(figure: Figure, name: str, label: str) -> Markup:
 
 
 def command_line(overrides: list[str], *flags: str) -> str:
-    """What gives the same again."""
-    kept = [each for each in overrides if each.partition("=")[0] not in NOT_SHOWN]
-    return shlex.join(["uv", "run", "train.py", *flags, *(re.sub(r"^\+\+(?=model\.)", "", each) for each in kept)])
+    """Return the command that reproduces the run or the sweep."""
+    kept = [each for each in overrides if each.partition("=")[0] not in HIDDEN_KEYS]
+    return shlex.join(["uv", "run", "train.py", *flags, *kept])
 
 
 def fill(template: str, **values: Any) -> str:
-    """The page of `reports/templates/<template>`. Every value is escaped, but for `svg`'s."""
+    """Render a file of reports/templates/. All values are escaped, except `Markup`."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=True,
@@ -109,25 +109,27 @@ def fill(template: str, **values: Any) -> str:
 
 
 def epoch_axis(axes: Axes, epochs: list[int]) -> None:
+    """Label the x axis, with whole epochs as ticks."""
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     if len(epochs) == 1:
         axes.set_xlim(epochs[0] - 0.5, epochs[0] + 0.5)
 
 
-def spread(axes: Axes, values: Iterable[float], largest: float | None = None) -> None:
-    """A logarithmic axis where these values, or what they lack to `largest`, differ more than tenfold: late in a
-    training they change little, and that little counts.
+def use_log_axis(axes: Axes, values: Iterable[float], limit: float = 0) -> None:
+    """Make the y axis logarithmic if the distances of `values` from their limit (0 or 1) differ more than tenfold.
+
+    This shows the small changes late in training. An accuracy of 1 or a loss of 0 keeps the axis linear.
     """
-    distances = np.abs(np.array(list(values)) - (largest or 0))
+    distances = np.abs(np.array(list(values)) - limit)
     if distances.min() == 0 or distances.max() < 10 * distances.min():
         return
     ticks = np.array(LogLocator(subs=(1, 2, 5)).tick_values(distances.min(), distances.max()))
-    if largest is None:
+    if not limit:
         axes.set_yscale("log")
     else:
-        ticks = largest - ticks
-        functions = (lambda y: -np.log10(np.maximum(largest - y, 1e-9)), lambda scaled: largest - 10**-scaled)
+        ticks = limit - ticks
+        functions = (lambda y: -np.log10(np.maximum(limit - y, 1e-9)), lambda scaled: limit - 10**-scaled)
         axes.set_yscale("function", functions=functions)
     low, high = axes.get_ylim()
     axes.yaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))

@@ -1,4 +1,4 @@
-"""The page of a run: how it went, how good the network is and where it errs."""
+"""Make the page of a run: learning curves, classes, calibration, the most confident mistakes, the configuration."""
 
 import base64
 import io
@@ -15,7 +15,7 @@ from data.splits import Images
 from . import page
 
 BINS = 10  # of the reliability diagram: 0 to 0.1, ..., 0.9 to 1
-MISTAKES = 32
+MAX_MISTAKES = 32
 
 
 def render(
@@ -27,16 +27,17 @@ def render(
     test: Images,
     classes: tuple[str, ...],
 ) -> str:
-    """The page of the run with this configuration, these overrides, metrics.json and rows of metrics.csv; `logits`
-    (N, num_classes) are the tested network's for the N images of `test`.
+    """Return the HTML page of a run.
+
+    `metrics` is its metrics.json, `rows` are those of metrics.csv; `logits` (N, num_classes) are those of the tested
+    network for the N images of `test`.
     """
     names = [*classes, *map(str, range(len(classes), logits.shape[1]))]
     predicted, labels = logits.argmax(dim=1), test.labels
     confidence = logits.double().softmax(dim=1).amax(dim=1)
-    right = predicted == labels
+    correct = predicted == labels
     matrix = multiclass_confusion_matrix(predicted, labels, len(names))
-    bins = reliability(confidence, right)
-    chosen = most_confident_mistakes(confidence, right)
+    bins = reliability(confidence, correct)
     with page.style():
         figures = {
             **{f"{name}_curve": curve for name, curve in curves(rows, metrics["epoch"]).items()},
@@ -46,7 +47,7 @@ def render(
         "run_report.html.j2",
         metrics=metrics,
         command=page.command_line(overrides),
-        configuration=yaml.safe_dump({k: v for k, v in config.items() if k not in page.NOT_SHOWN}, sort_keys=False),
+        configuration=yaml.safe_dump({k: v for k, v in config.items() if k not in page.HIDDEN_KEYS}, sort_keys=False),
         figures=figures,
         names=names,
         matrix=matrix.tolist(),
@@ -60,70 +61,73 @@ def render(
                 "true": names[labels[index]],
                 "predicted": names[predicted[index]],
                 "confidence": confidence[index].item(),
-                "picture": picture(test.images[index]),
+                "png": png_address(test.images[index]),
             }
-            for index in chosen
+            for index in most_confident_mistakes(confidence, correct)
         ],
-        number_of_mistakes=int((~right).sum()),
+        number_of_mistakes=int((~correct).sum()),
     )
 
 
 def per_class(matrix: Tensor) -> list[dict[str, Any]]:
-    """Precision, recall, F1 and support of each class; None where nothing was taken for it, or nothing was of it."""
+    """Compute precision, recall, F1 and support of each class from a confusion matrix (true, predicted).
+
+    Precision is None for a class that was never predicted, recall for one without images, F1 for one with neither.
+    """
     counts = zip(matrix.diagonal().tolist(), matrix.sum(dim=0).tolist(), matrix.sum(dim=1).tolist(), strict=True)
     return [
         {
-            "precision": hits / taken if taken else None,
+            "precision": hits / predicted if predicted else None,
             "recall": hits / support if support else None,
-            "f1": 2 * hits / (taken + support) if taken + support else None,
+            "f1": 2 * hits / (predicted + support) if predicted + support else None,
             "support": support,
         }
-        for hits, taken, support in counts
+        for hits, predicted, support in counts
     ]
 
 
-def reliability(confidence: Tensor, right: Tensor) -> list[dict[str, Any]]:
-    """Of each bin of confidence that holds images: where it begins and ends, how many images and what share of all it
-    holds, their mean confidence, and the share of right answers.
+def reliability(confidence: Tensor, correct: Tensor) -> list[dict[str, Any]]:
+    """Compute limits, number and share of images, mean confidence and accuracy of each bin that is not empty.
 
-    torchmetrics has the calibration error alone, with a bin of their own for images whose confidence rounds to 1.
+    It is ours because torchmetrics has the calibration error only, and puts a confidence that rounds to 1 into a bin of
+    its own.
     """
     index = (confidence * BINS).long().clamp(max=BINS - 1)
     images = index.bincount(minlength=BINS)
-    confidences, rights = (index.bincount(weights, BINS) / images for weights in (confidence, right.double()))
+    confidences, accuracies = (index.bincount(each, BINS) / images for each in (confidence, correct.double()))
     return [
         {
             "begin": i / BINS,
             "end": (i + 1) / BINS,
             "images": int(images[i]),
-            "share": images[i].item() / len(right),
+            "share": images[i].item() / len(correct),
             "confidence": confidences[i].item(),
-            "accuracy": rights[i].item(),
+            "accuracy": accuracies[i].item(),
         }
         for i in range(BINS)
         if images[i]
     ]
 
 
-def most_confident_mistakes(confidence: Tensor, right: Tensor) -> list[int]:
-    """Their places in the test set, the most confident first, of equals the earlier."""
-    wrong = (~right).nonzero().flatten()
-    return wrong[confidence[wrong].argsort(descending=True, stable=True)][:MISTAKES].tolist()
+def most_confident_mistakes(confidence: Tensor, correct: Tensor) -> list[int]:
+    """Return the indices of at most MAX_MISTAKES misclassified images, the most confident first, ties by index."""
+    wrong = (~correct).nonzero().flatten()
+    return wrong[confidence[wrong].argsort(descending=True, stable=True)][:MAX_MISTAKES].tolist()
 
 
-def picture(image: Tensor) -> str:
-    """A uint8 image (H, W) as the address of its own PNG."""
+def png_address(image: Tensor) -> str:
+    """Encode a uint8 image (H, W) as a PNG in a `data:` address."""
     file = io.BytesIO()
     Image.fromarray(image.numpy()).save(file, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def curves(rows: list[dict[str, Any]], chosen: int | None) -> dict[str, Markup]:
-    """What metrics.csv says, over the epochs; `chosen` is the epoch whose network was tested."""
-    both = ("train", "val") if rows[-1]["val_loss"] is not None else ("train",)
+    """Draw the columns of metrics.csv over the epochs; `chosen` is the epoch whose network was tested."""
+    splits = ("train", "val") if rows[-1]["val_loss"] is not None else ("train",)
     drawn = {
-        "loss": ("Loss", [f"{split}_loss" for split in both]),
-        "accuracy": ("Accuracy", [f"{split}_accuracy" for split in both]),
+        "loss": ("Loss", [f"{split}_loss" for split in splits]),
+        "accuracy": ("Accuracy", [f"{split}_accuracy" for split in splits]),
         "learning_rate": ("Learning rate", ["learning_rate"]),
         "speed": ("Training images per second", ["images_per_second"]),
     }
@@ -143,28 +147,28 @@ def curve(rows: list[dict[str, Any]], name: str, title: str, columns: list[str],
     page.epoch_axis(axes, epochs)
     values = [row[column] for row in rows for column in columns]
     if name == "loss":
-        page.spread(axes, values)
+        page.use_log_axis(axes, values)
     elif name == "accuracy":
-        page.spread(axes, values, largest=1)
+        page.use_log_axis(axes, values, limit=1)
     else:
         axes.set_ylim(bottom=0)
     if chosen not in (None, epochs[-1]):
         axes.axvline(chosen, color=page.COLOURS["vermilion"][0], linewidth=1)
     first, last = rows[0], rows[-1]
-    said = "; ".join(f"{column.replace('_', ' ')} from {first[column]} to {last[column]}" for column in columns)
-    return page.svg(figure, name, f"{title} over {len(rows)} epochs: {said}.")
+    label = "; ".join(f"{column.replace('_', ' ')} from {first[column]} to {last[column]}" for column in columns)
+    return page.svg(figure, name, f"{title} over {len(rows)} epochs: {label}.")
 
 
 def reliability_diagram(bins: list[dict[str, Any]]) -> Markup:
     figure = page.new_figure(height=340)
     upper, lower = figure.subplots(2, sharex=True, height_ratios=(3, 1))
     begins, width = [each["begin"] for each in bins], 1 / BINS
-    look = {"width": 0.9 * width, "align": "edge", "color": page.COLOURS["blue"][0]}
+    style = {"width": 0.9 * width, "align": "edge", "color": page.COLOURS["blue"][0]}
     begins = [begin + 0.05 * width for begin in begins]
     upper.plot((0, 1), (0, 1), "--", color=page.COLOURS["ink"][0], linewidth=1.2)
-    upper.bar(begins, [each["accuracy"] for each in bins], **look)
+    upper.bar(begins, [each["accuracy"] for each in bins], **style)
     upper.set(title="Accuracy", ylim=(0, 1.02), xlim=(0, 1))
-    lower.bar(begins, [each["share"] for each in bins], **look)
+    lower.bar(begins, [each["share"] for each in bins], **style)
     lower.set(title="Share of the images", xlabel="confidence", ylim=(0, 1))
-    said = "; ".join(f"{each['begin']:.1f} to {each['end']:.1f}: {each['accuracy']:.4f}" for each in bins)
-    return page.svg(figure, "reliability", f"Accuracy by confidence. {said}.")
+    label = "; ".join(f"{each['begin']:.1f} to {each['end']:.1f}: {each['accuracy']:.4f}" for each in bins)
+    return page.svg(figure, "reliability", f"Accuracy by confidence. {label}.")

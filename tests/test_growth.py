@@ -1,4 +1,4 @@
-"""The benchmark of growth: where it stops, how it goes on, and its tables."""
+"""The benchmark of growth: where it stops, how it is resumed, and its tables."""
 
 import json
 from collections.abc import Callable
@@ -14,8 +14,9 @@ Growth = Callable[..., list[tuple[str, int, int]]]
 
 @pytest.fixture
 def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Growth:
-    """The benchmark with these words, of networks whose images cost a millisecond in batches of 32, half of it in
-    twice as large ones, and where they are larger 100 ms a pixel of their width: what was measured, in which order.
+    """Run the benchmark with fake costs and return what it measured.
+
+    A batch of 28 x 28 images takes 32 ms whatever its size; a larger image takes 100 ms per pixel of its width.
     """
     monkeypatch.setattr(saved, "RESULTS", tmp_path)
 
@@ -34,9 +35,7 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Growth:
     return take
 
 
-def test_a_network_is_measured_by_its_batches_and_where_it_has_them_by_its_images(
-    measure: Growth, tmp_path: Path
-) -> None:
+def test_networks_are_measured_by_batch_size_and_where_possible_by_image_size(measure: Growth, tmp_path: Path) -> None:
     took = measure("--models", "mlp", "nin", "--turns", "2", "--batch-size", "8")
     batches = [32, 64, 128, 256, 512, 1024, 2048, 4096]
     expected = [(name, size, 28) for name in ("mlp", "nin") for size in batches for _ in range(2)]
@@ -45,14 +44,12 @@ def test_a_network_is_measured_by_its_batches_and_where_it_has_them_by_its_image
     assert (tmp_path / "name.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_batch_that_would_take_too_long_is_left_out(measure: Growth) -> None:
-    """Each batch takes 32 ms: the one of 64 was to take 64 by the one of 32, and is the first that does not fit."""
+def test_batch_size_over_the_time_limit_is_left_out(measure: Growth) -> None:
+    """A batch of 32 takes 32 ms, so one of 64 is expected to take 64 ms, over the limit of 63."""
     assert measure("--models", "mlp", "--turns", "1", "--seconds", "0.063") == [("mlp", 32, 28)]
 
 
-def test_it_adds_the_networks_that_are_lacking(
-    measure: Growth, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_networks_are_added(measure: Growth, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     measure("--models", "mlp", "--turns", "1")
     assert {name for name, *_ in measure("--models", "mlp", "lenet", "--turns", "1")} == {"lenet"}
     before = (tmp_path / "name.json").read_bytes()
@@ -62,12 +59,12 @@ def test_it_adds_the_networks_that_are_lacking(
     assert (tmp_path / "name.json").read_bytes() == before
 
 
-def test_the_tables() -> None:
-    """AlexNet's multiply-adds with the ImageNet stem are those of the paper's layers, counted by hand."""
+def test_tables_hold_medians() -> None:
+    """Compare with AlexNet's multiply-adds at 224 pixels, counted by hand from the paper's layers."""
     convolutions = 54**2 * 96 * 11**2 + 26**2 * 256 * 25 * 96 + 12**2 * 9 * (256 * 384 + 384 * 384 + 384 * 256)
     work = convolutions + 25 * 256 * 4096 + 4096 * 4096 + 4096 * 10
     found = {"by_batch_size": {"32": [3.0, 1.0, 2.0]}, "by_image_size": {"224": [work / 1e6 * 0.5]}}
     results = {"machine": "Abacus", "batch_size": 8, "seconds": 1, "turns": 3, "networks": {"alexnet": found}}
-    lines = growth.markdown(results, "name").splitlines()
+    lines = growth.page(results, "name").splitlines()
     assert "| alexnet | 2 |  |  |  |  |  |  |  |" in lines
-    assert lines[-1] == "| alexnet | 0.500 |"
+    assert lines[-1] == "| alexnet |  |  |  |  |  | 0.500 |"

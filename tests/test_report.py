@@ -1,4 +1,4 @@
-"""The page of a run and that of a sweep: whole, self-contained, and true to the figures they were made from."""
+"""The pages of runs and sweeps: well-formed, self-contained, and equal to the metrics they were made from."""
 
 import base64
 import csv
@@ -22,14 +22,14 @@ from data import DATASETS
 from data.splits import Images
 from launch.sweep import Outcome, Sweep
 from reports import page, run_report, sweep_report
-from reports.sweep_summary import Job, summarise
+from reports.sweep_results import Job, summarise
 
 VOID = {"meta", "link", "img", "br"}
 OUTSIDE = re.compile(r"://|@import|<script", re.IGNORECASE)
 
 
 class Page(HTMLParser):
-    """What a reader finds on a page. Every tag must be closed, in order, and everything it uses be on the page."""
+    """Parse a page. Fails unless every tag is closed in order and nothing outside the page is needed."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ def made_up(
     epoch: int = 3,
     validated: bool = True,
 ) -> dict[str, Any]:
-    """The arguments of `run_report.render`."""
+    """Return made-up arguments of `run_report.render`."""
     images = torch.randint(256, (len(labels), 28, 28), generator=torch.Generator().manual_seed(2), dtype=torch.uint8)
     metrics = {
         "model": "lenet",
@@ -133,7 +133,7 @@ def made_up(
         "weights_sha256": "0123abcd",
     }
     rows = [row(i + 1, epochs, validated) for i in range(epochs)]
-    overrides = ["++model.activation=relu", "optimizer.betas=[0.8, 0.9]", "run_dir=/somewhere", "epochs=3"]
+    overrides = ["model.activation=relu", "optimizer.betas=[0.8, 0.9]", "run_dir=/somewhere", "epochs=3"]
     config = {"run_dir": "/somewhere", "epochs": epochs, "loss": {"l1": 0.0}}
     return {
         "config": config,
@@ -148,7 +148,7 @@ def made_up(
 
 @functools.cache
 def ordinary() -> tuple[dict[str, Any], str]:
-    """1,000 images of which about half are recognised, after a hundred epochs, and their page."""
+    """Return the arguments and the page of a run of 100 epochs, tested on 1,000 images, about half of them correct."""
     generator = torch.Generator().manual_seed(1)
     labels = torch.randint(10, (1000,), generator=generator)
     logits = 2 * torch.randn(1000, 10, generator=generator)
@@ -158,13 +158,13 @@ def ordinary() -> tuple[dict[str, Any], str]:
 
 
 def answers(arguments: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """True and predicted classes and the confidences, by numpy alone."""
+    """Compute true classes, predicted classes and confidences with numpy."""
     logits = arguments["logits"].numpy().astype(np.float64)
     probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     return arguments["test"].labels.numpy(), logits.argmax(1), probabilities.max(1)
 
 
-def test_its_figures_are_those_of_the_metrics() -> None:
+def test_page_shows_the_metrics() -> None:
     arguments, html = ordinary()
     text = Page(html).text
     for figure in (
@@ -174,27 +174,27 @@ def test_its_figures_are_those_of_the_metrics() -> None:
         "44,426",
     ):
         assert figure in text
-    assert "the best, 60, was tested" in text
-    assert "epoch 60, whose network was tested" in text
+    assert "the best one, 60, was tested" in text
+    assert "epoch 60: its network was tested" in text
     assert "training time 41 s cpu" in text
     assert "training time 41.25 s images per second 8,123" in text
     assert "torch 2.14.0" in text
-    assert "SHA-256 0123abcd" in text
+    assert "SHA-256 of the stored weights: 0123abcd" in text
     assert "uv run train.py model.activation=relu 'optimizer.betas=[0.8, 0.9]' epochs=3" in text
     assert "epochs: 100\nloss:\n  l1: 0.0" in text
     assert "somewhere" not in html
     first, last = arguments["rows"][0], arguments["rows"][-1]
-    for column in ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "learning_rate"):  # said of the curves
+    for column in ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "learning_rate"):
         assert f"{column.replace('_', ' ')} from {first[column]} to {last[column]}" in html
 
 
-def test_the_same_run_gives_the_same_page() -> None:
+def test_page_is_deterministic() -> None:
     arguments, html = ordinary()
     assert run_report.render(**arguments) == html
     assert len(html) < 600_000
 
 
-def test_the_confusion_matrix_and_the_classes() -> None:
+def test_confusion_matrix_and_class_metrics() -> None:
     arguments, html = ordinary()
     matrix, classes = Page(html).tables[:2]
     labels, predicted, _ = answers(arguments)
@@ -210,7 +210,7 @@ def test_the_confusion_matrix_and_the_classes() -> None:
         assert (name, figures, int(support)) == (str(i), [f"{x:.4f}" for x in expected], (labels == i).sum())
 
 
-def test_the_most_confident_mistakes() -> None:
+def test_most_confident_mistakes() -> None:
     arguments, html = ordinary()
     content = Page(html)
     labels, predicted, confidence = answers(arguments)
@@ -227,10 +227,10 @@ def test_the_most_confident_mistakes() -> None:
     assert "image-rendering: pixelated" in html
 
 
-def test_reliability_by_hand() -> None:
+def test_reliability_bins() -> None:
     confidence = torch.tensor([0.25, 0.55, 0.51, 0.9, 1.0, 0.95, 1.0], dtype=torch.float64)
-    right = torch.tensor([False, True, False, True, True, False, True])
-    bins = run_report.reliability(confidence, right)
+    correct = torch.tensor([False, True, False, True, True, False, True])
+    bins = run_report.reliability(confidence, correct)
     assert [(each["begin"], each["end"], each["images"]) for each in bins] == [
         (0.2, 0.3, 1),
         (0.5, 0.6, 2),
@@ -241,12 +241,12 @@ def test_reliability_by_hand() -> None:
     assert [each["share"] for each in bins] == pytest.approx([1 / 7, 2 / 7, 4 / 7])
 
 
-def test_the_calibration_error_is_that_of_torchmetrics() -> None:
+def test_calibration_error_equals_torchmetrics() -> None:
     arguments, html = ordinary()
     content = Page(html)
     probabilities = arguments["logits"].softmax(1)
     expected = multiclass_calibration_error(probabilities, arguments["test"].labels, 10, n_bins=10, norm="l1").item()
-    assert f"{expected:.4f} apart (the expected calibration error)" in content.text
+    assert f"The expected calibration error, the mean distance from that line, is {expected:.4f}." in content.text
     assert expected > 0.01
     bins = content.tables[2][1:]
     assert sum(int(line[3]) for line in bins) == 1000
@@ -255,8 +255,8 @@ def test_the_calibration_error_is_that_of_torchmetrics() -> None:
     )
 
 
-def test_little_to_show() -> None:
-    """One epoch, no validation, five images of three classes, all recognised, and classes with names that need care."""
+def test_page_of_a_minimal_run() -> None:
+    """Render one epoch without validation or mistakes, and class names that must be escaped."""
     labels = torch.tensor([0, 1, 1, 2, 2])
     names = ("<b>", '"&"', "$x$")
     arguments = made_up(torch.eye(12)[labels] * 99, labels, names, epochs=1, epoch=1, validated=False)
@@ -266,27 +266,27 @@ def test_little_to_show() -> None:
     assert classes[1:4] == [[name, "1.0000", "1.0000", "1.0000", n] for name, n in zip(names, "122", strict=True)]
     assert classes[4] == ["3", "-", "-", "-", "0"]
     assert bins[1:] == [["0.9 to 1.0", "1.0000", "1.0000", "5", "1.0000"]]
-    assert "There is none: all 5 test images were recognised." in content.text
+    assert "None: all 5 test images were classified correctly." in content.text
     assert "validation none" in content.text
     assert content.pictures == []
 
 
-def test_a_class_that_is_never_answered_and_one_that_never_occurs() -> None:
+def test_class_metrics_without_predictions_or_images() -> None:
     first, second, third = run_report.per_class(torch.tensor([[2, 0, 1], [1, 0, 0], [0, 0, 0]]))
     assert first == {"precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3, "support": 3}
     assert second == {"precision": None, "recall": 0, "f1": 0, "support": 1}
     assert third == {"precision": 0, "recall": None, "f1": 0, "support": 0}
 
 
-def test_of_equal_mistakes_the_earlier_comes_first() -> None:
+def test_equally_confident_mistakes_are_ordered_by_index() -> None:
     confidence = torch.tensor([0.5, 0.9, 0.5, 0.9, 0.8, 0.9])
-    right = torch.tensor([False, False, False, True, False, False])
-    assert run_report.most_confident_mistakes(confidence, right) == [1, 5, 4, 0, 2]
+    correct = torch.tensor([False, False, False, True, False, False])
+    assert run_report.most_confident_mistakes(confidence, correct) == [1, 5, 4, 0, 2]
     assert run_report.most_confident_mistakes(confidence, torch.ones(6, dtype=torch.bool)) == []
 
 
 def lines(svg: str, colour: str) -> list[np.ndarray]:
-    """The points (x, y) of the lines and areas of this colour, y upwards."""
+    """Return the points (x, y) of the lines and areas of this colour, with y upwards."""
     paths = re.findall(rf'<path d="([^"]*)"[^>]*style="[^"]*: var\(--{colour}\)', svg)
     points = [np.array(re.findall(r"[ML] (\S+) (\S+)", path), float) for path in paths]
     return [each * (1, -1) for each in points if len(each) > 1]
@@ -302,14 +302,14 @@ def lines(svg: str, colour: str) -> list[np.ndarray]:
         ("accuracy", [0.1, 0.9, 0.99, 1], lambda y: y),
     ],
 )
-def test_a_curve_goes_through_its_figures(name: str, values: list[float], scale: Callable[[Any], Any]) -> None:
+def test_curve_goes_through_its_values(name: str, values: list[float], scale: Callable[[Any], Any]) -> None:
     rows = [{"epoch": i + 1, f"val_{name}": y, f"train_{name}": y / 2} for i, y in enumerate(values)]
     with page.style():
         svg = run_report.curve(rows, name, name, [f"train_{name}", f"val_{name}"], chosen=2)
     ((x, y),) = (points.T for points in lines(svg, "blue"))
     assert np.corrcoef(x, [1, 2, 3, 4])[0, 1] == pytest.approx(1)
     assert np.corrcoef(y, scale(np.array(values)))[0, 1] == pytest.approx(1)
-    assert ((y > -230) & (y < 0)).all()  # none is outside
+    assert ((y > -230) & (y < 0)).all()  # inside the figure
     ((mark, _),) = (points.T for points in lines(svg, "vermilion"))
     assert mark == pytest.approx(x[1])
 
@@ -322,8 +322,8 @@ def test_bars_are_as_high_as_the_accuracy() -> None:
         assert np.ptp(bars[..., 1], axis=1) / np.ptp(bars[1, :, 1]) == pytest.approx(np.array(heights) / heights[1])
 
 
-def test_text_and_figures_stand_out_from_the_paper() -> None:
-    """By the contrast of the Web Content Accessibility Guidelines 2.2, in light and in dark."""
+def test_colours_have_enough_contrast() -> None:
+    """Compute the contrast of the Web Content Accessibility Guidelines 2.2, on light and dark backgrounds."""
 
     def luminance(colour: str) -> float:
         channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
@@ -337,7 +337,7 @@ def test_text_and_figures_stand_out_from_the_paper() -> None:
             assert (bright + 0.05) / (dark + 0.05) >= least, (name, mode)
 
 
-def test_runs_and_their_sweep_leave_their_pages(run_train: Callable[..., Run]) -> None:
+def test_sweep_and_its_runs_write_pages(run_train: Callable[..., Run]) -> None:
     run = run_train("-m", "model=softmax_regression", "seed=1,2", "data.test_size=40", "report=true", "select=best")
     assert (run.status, run.errors) == (0, "")
     whole = Page((run.folder / "report.html").read_text())
@@ -362,7 +362,7 @@ def test_runs_and_their_sweep_leave_their_pages(run_train: Callable[..., Run]) -
 
 
 def made_up_sweep(folder: Path, rates: int, validated: bool) -> tuple[Sweep, list[Job]]:
-    """Two seeds for each of so many rates; the last run has not finished."""
+    """Write runs of two seeds per learning rate, of which the last has not finished."""
     jobs = []
     for i in range(rates):
         for seed in (1, 2):
@@ -389,7 +389,7 @@ def made_up_sweep(folder: Path, rates: int, validated: bool) -> tuple[Sweep, lis
 
 
 @pytest.mark.parametrize(("rates", "validated"), [(17, True), (2, False)])
-def test_the_page_of_a_sweep(tmp_path: Path, rates: int, validated: bool) -> None:
+def test_sweep_page(tmp_path: Path, rates: int, validated: bool) -> None:
     sweep, jobs = made_up_sweep(tmp_path, rates, validated)
     failed = [Outcome("lenet,lr=-1", 2, "optimizer.lr=-1 is <not> valid")]
     html = sweep_report.render(sweep, summarise(jobs), jobs, failed)
@@ -408,20 +408,20 @@ def test_the_page_of_a_sweep(tmp_path: Path, rates: int, validated: bool) -> Non
     assert {line[0]: line[3] for line in combinations[1:]} == expected
     assert combinations[1][0] == f"<$1e-{best}$>"
     assert combinations[1][1:3] == (["1 of 2", expected[f"<$1e-{best}$>"]] if validated else ["2", "-"])
-    assert ("the best by validation" in content.text.partition("Combinations")[0]) == validated
+    assert ("the best on validation" in content.text.partition("Combinations")[0]) == validated
     assert content.links == [f"lenet%2Clr%3D1e-{i}%23{seed}/report.html" for i in range(rates) for seed in (1, 2)][:-1]
     assert runs[-1] == [f"lenet,lr=1e-{rates - 1}#2", "failed", "-", "-", "2"]
     assert "lenet,lr=-1 optimizer.lr=-1 is <not> valid" in content.text
     assert "uv run train.py -m optimizer.lr=1,2 seed=1,2" in content.text
 
 
-def test_a_sweep_of_which_nothing_has_finished(tmp_path: Path) -> None:
+def test_sweep_page_without_finished_runs(tmp_path: Path) -> None:
     sweep, jobs = made_up_sweep(tmp_path, 1, validated=True)
     content = Page(sweep_report.render(sweep, summarise(jobs[1:]), jobs[1:], []))
     assert content.tables[0][1:] == [["<$1e-0$>", "0 of 1", "-", "-", "-"]]
 
 
-def test_a_page_that_cannot_be_made_is_said_and_the_run_is_finished(
+def test_failing_page_is_reported_and_the_run_finishes(
     run_train: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> str:

@@ -40,7 +40,7 @@ def resume(
     return Run(status, output, errors, Path(value))
 
 
-def test_the_table_is_of_what_was_measured(run_train: RunTrain) -> None:
+def test_summary_holds_mean_and_deviation_over_seeds(run_train: RunTrain) -> None:
     run = run_train("-m", *JOBS, "optimizer.lr=1e-4,1e-2", "seed=1,2,3")
     assert run.status == 0, run.errors
     name = "softmax_regression_mnist_seed{}_optimizer.lr={}"
@@ -145,7 +145,7 @@ def test_what_a_resumed_sweep_was_refused_is_forgotten(run_train: RunTrain, monk
     (sweep / "softmax_regression_mnist_seed1_optimizer.lr=0.001/.hydra/overrides.yaml").write_text("")
     mended = resume(sweep, monkeypatch, capfd, "checkpoint.every_minutes=1")
     assert mended.status == 0, mended.errors
-    assert "seed1_optimizer.lr=0.001 is damaged and not in the table" in mended.errors
+    assert "seed1_optimizer.lr=0.001 is damaged, and left out of the table" in mended.errors
     rows = json.loads((sweep / "sweep.json").read_text())["rows"]
     assert [(row["optimizer.lr"], row["runs"]) for row in rows] == [("0.01", 2), ("0.001", 1)]
 
@@ -175,7 +175,7 @@ def test_the_last_run_of_a_sweep_stands_for_the_sweep(tmp_path: Path) -> None:
     assert find("last", tmp_path) == tmp_path / "alone"
 
 
-def test_jobs_that_a_launcher_ran_elsewhere_are_counted(run_train: RunTrain, tmp_path: Path, capfd) -> None:
+def test_outcomes_of_jobs_in_other_processes_are_counted(run_train: RunTrain, tmp_path: Path, capfd) -> None:
     folder = run_train("-m", *JOBS, "seed=1").folder
     (folder / "sweep.csv").unlink()
     for outcome in (Outcome("first", 0, ""), Outcome("second", 2, "optimizer.lr=-1 is not valid")):

@@ -1,4 +1,4 @@
-"""The benchmark of speed: its table, how it goes on, and that each of its ways trains."""
+"""The benchmark of training speed: its table, how it is resumed, and that each of its ways trains."""
 
 import argparse
 import json
@@ -20,8 +20,8 @@ def turn(*rates: float) -> dict[str, float]:
     return dict(zip(WAYS, rates, strict=True))
 
 
-def test_the_table() -> None:
-    """Worked out by hand; train.py's median of the ratios, 0.8, is not the ratio of the medians, 450 / 500."""
+def test_table_values() -> None:
+    """Compare with values worked out by hand; the median of the ratios, 0.8, is not the ratio of the medians, 0.9."""
     networks = {"mlp": {"batches": 9, "turns": [[turn(1000, 800, 100), turn(500, 450, 300)], [turn(400, 200, 200)]]}}
     head, bare, ours, loader = throughput.rows(networks, batch_size=100)
     assert bare[1:] == ["bare loop", "500 (450 to 750)", "200", "1.00 (1.00 to 1.00)", "2.00 (1.83 to 6.00)"]
@@ -33,7 +33,7 @@ def test_the_table() -> None:
     assert len(head) == len(short)
 
 
-def test_what_is_compiled_is_compared_with_what_is_compiled() -> None:
+def test_compiled_ways_are_compared_with_the_compiled_bare_loop() -> None:
     rates = turn(1000, 800, 100) | {"bare loop, compiled": 4000.0, "train.py, compiled": 3000.0}
     *_, ours = throughput.rows({"mlp": {"turns": [[rates, rates]]}}, batch_size=100)
     assert ours[1:] == ["train.py, compiled", "3,000 (3,000 to 3,000)", "33.33", "0.75 (0.75 to 0.75)", ""]
@@ -41,7 +41,7 @@ def test_what_is_compiled_is_compared_with_what_is_compiled() -> None:
 
 @pytest.fixture
 def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[str, int]]]:
-    """The benchmark with these words, where nothing is trained: which turns it took."""
+    """Run the benchmark without training, and return which turns it took."""
     monkeypatch.setattr(saved, "RESULTS", tmp_path)
     monkeypatch.setattr(throughput, "unpack", lambda _: None)
     monkeypatch.setattr(throughput, "choose_batches", lambda name, args: len(name))
@@ -61,16 +61,16 @@ def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     return take
 
 
-def test_it_adds_the_turns_that_are_lacking(benchmark: Callable[..., Any], tmp_path: Path) -> None:
+def test_missing_turns_are_added(benchmark: Callable[..., Any], tmp_path: Path) -> None:
     assert benchmark("--models", "mlp", "--turns", "1") == [("mlp", 3)]
     assert benchmark("--models", "mlp", "lenet", "--turns", "2") == [("lenet", 5), ("mlp", 3), ("lenet", 5)]
     found = json.loads((tmp_path / "name.json").read_text())
     assert {name: len(measured["turns"]) for name, measured in found["networks"].items()} == {"mlp": 2, "lenet": 2}
-    assert (tmp_path / "name.md").read_text() == throughput.markdown(found)
-    assert " rounds in each of 2 turns;" in throughput.markdown(found)
+    assert (tmp_path / "name.md").read_text() == throughput.page(found)
+    assert " rounds in each of 2 turns;" in throughput.page(found)
 
 
-def test_turns_of_two_kinds_are_not_mixed(
+def test_different_settings_are_not_saved_together(
     benchmark: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     benchmark("--models", "mlp")
@@ -106,7 +106,7 @@ def test_train_py_takes_turns_with_the_bare_loop(arguments: argparse.Namespace) 
     assert multiprocessing.active_children() == []
 
 
-def test_a_way_that_fails_is_said(arguments: argparse.Namespace) -> None:
+def test_failing_way_is_reported(arguments: argparse.Namespace) -> None:
     with pytest.raises(errors.RunFailed, match=r"^lennet does not train to the end of its rounds\.$"):
         throughput.take_turns(["bare loop"], "lennet", batches=4, rounds=1, args=arguments)
     assert multiprocessing.active_children() == []

@@ -1,4 +1,4 @@
-"""The benchmark of seconds to an accuracy: its table, how it goes on, and the example that it is compared with."""
+"""The benchmark of seconds to an accuracy: its table, how it is resumed, and the example that it is compared with."""
 
 import json
 from collections.abc import Callable
@@ -11,15 +11,15 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-import publish
 from benchmarks import pytorch_example, saved, time_to_accuracy
 from launch import flags
+from training import publishing
 
 EXAMPLE = time_to_accuracy.EXAMPLE
 Runs = Callable[..., list[tuple[str, int]]]
 
 
-def test_the_example_has_the_network_that_it_describes() -> None:
+def test_example_network_matches_its_description() -> None:
     network = pytorch_example.ExampleNetwork().eval()
     shapes = []
     for layer in network.modules():
@@ -34,7 +34,7 @@ def test_the_example_has_the_network_that_it_describes() -> None:
 
 
 class Stripes(Dataset):
-    """In place of torchvision's MNIST: 120 images whose bright row is their label, and whoever read them."""
+    """Stand in for torchvision's MNIST: 120 images whose bright pixel tells their label, and a log of what is read."""
 
     read: list[tuple[bool, int]]
 
@@ -53,7 +53,7 @@ class Stripes(Dataset):
 
 @pytest.fixture
 def stripes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, int]]:
-    """What is read of them. Validation are the last 20 of the training images."""
+    """Return the log of what is read. Validation is the last 20 of the training images."""
     np.save(tmp_path / "permutation.npy", np.arange(120)[::-1])
     monkeypatch.setattr(pytorch_example, "PERMUTATION", tmp_path / "permutation.npy")
     monkeypatch.setattr(pytorch_example, "VALIDATION", 20)
@@ -63,7 +63,7 @@ def stripes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool,
     return Stripes.read
 
 
-def test_the_example_trains_on_what_validation_leaves_and_is_tested_once(
+def test_example_trains_on_the_training_split_and_is_tested_once(
     tmp_path: Path, stripes: list[tuple[bool, int]]
 ) -> None:
     figures = pytorch_example.run(tmp_path, epochs=3, seed=1, validate=False)
@@ -76,7 +76,7 @@ def test_the_example_trains_on_what_validation_leaves_and_is_tested_once(
     assert sorted(stripes[300:]) == [(False, index) for index in range(120)]
 
 
-def test_the_example_has_its_rates_and_is_validated_every_epoch_in_place_of_a_test(
+def test_example_decays_its_rate_and_is_validated_instead_of_tested(
     tmp_path: Path,
     stripes: list[tuple[bool, int]],
     monkeypatch: pytest.MonkeyPatch,
@@ -113,8 +113,8 @@ def results(*turns: dict[str, tuple[float, float, float]]) -> dict[str, Any]:
     }
 
 
-def test_the_table() -> None:
-    """Worked out by hand; the ratio's median, 15, is not that of the medians, 300 / 20."""
+def test_table_values() -> None:
+    """Compare with values worked out by hand; the median of the ratios, 15, is not the ratio of the medians, 12."""
     made_up = results(
         {"fast-mnist": (0.991, 10, 20), EXAMPLE: (0.989, 200, 210)},
         {"fast-mnist": (0.989, 20, 40), EXAMPLE: (0.988, 240, 280)},
@@ -127,7 +127,7 @@ def test_the_table() -> None:
     assert example[:4] == (EXAMPLE, "3", "98.90 ± 0.10", "not reached")
     assert example[4:6] == ("240.00 (200.00 to 600.00)", "280.00 (210.00 to 600.00)")
     assert example[6:] == ("15.00 (12.00 to 20.00)", "10.50 (7.00 to 12.00)")
-    assert "Seeds 1, 2, 3:" in time_to_accuracy.markdown(made_up)
+    assert "Seeds 1, 2, 3:" in time_to_accuracy.page(made_up)
 
 
 def test_one_seed_has_no_standard_deviation() -> None:
@@ -137,7 +137,7 @@ def test_one_seed_has_no_standard_deviation() -> None:
 
 @pytest.fixture
 def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
-    """The benchmark with these words, on processes that take no time: which were run. The one of seed 13 fails."""
+    """Run the benchmark with fake processes, of which that of seed 13 fails, and return which it started."""
     monkeypatch.setattr(saved, "RESULTS", tmp_path)
     monkeypatch.setattr(time_to_accuracy, "unpack", lambda _: None)
 
@@ -151,7 +151,7 @@ def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
             Path(file).write_text(json.dumps({"test": {"accuracy": 0.99}, "train_seconds": 1.5}))
             return int(ran[-1][1] == 13)
 
-        monkeypatch.setattr(publish, "run_to_its_end", process)
+        monkeypatch.setattr(publishing, "run_to_completion", process)
         monkeypatch.setattr("sys.argv", ["time_to_accuracy", *words])
         assert flags.status_of(time_to_accuracy.main) == status
         return ran
@@ -159,7 +159,7 @@ def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
     return measure
 
 
-def test_it_goes_on_where_it_was_stopped(benchmark: Runs, tmp_path: Path) -> None:
+def test_stopped_benchmark_is_resumed(benchmark: Runs, tmp_path: Path) -> None:
     words = ("--example-epochs", "3", "--save", "name")
     first = benchmark(*words, "--seeds", "1,13,2", status=1)
     assert first == [("fast-mnist", 1), (EXAMPLE, 1), ("fast-mnist", 13)]
@@ -167,10 +167,10 @@ def test_it_goes_on_where_it_was_stopped(benchmark: Runs, tmp_path: Path) -> Non
     found = json.loads((tmp_path / "name.json").read_text())
     assert [turn["seed"] for turn in found["turns"]] == [1, 2]
     assert found["turns"][0]["runs"][EXAMPLE]["train_seconds"] == 1.5
-    assert (tmp_path / "name.md").read_text() == time_to_accuracy.markdown(found)
+    assert (tmp_path / "name.md").read_text() == time_to_accuracy.page(found)
 
 
-def test_turns_of_two_kinds_are_not_mixed(
+def test_different_settings_are_not_saved_together(
     benchmark: Runs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("--seeds", "1", "--save", "name")
@@ -183,6 +183,6 @@ def test_turns_of_two_kinds_are_not_mixed(
     assert benchmark(*words, status=2) == []
 
 
-def test_a_recipe_that_is_not_there(benchmark: Runs, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_recipe_is_refused(benchmark: Runs, capsys: pytest.CaptureFixture[str]) -> None:
     assert benchmark("--recipes", "fast-mnits", status=2) == []
     assert "there is no recipe 'fast-mnits', did you mean 'fast-mnist'?" in capsys.readouterr().err

@@ -43,6 +43,7 @@ def card(
 ) -> dict[str, Any]:
     """Return the card of the weights of this epoch, without network and arguments."""
     plain: Any = OmegaConf.to_container(config, resolve=True)
+    plain["scheduler"].pop("epochs", None)  # those of the run, which the card has already
     training = {
         "images": len(splits.train.labels),
         "epoch": epoch,

@@ -1,0 +1,125 @@
+"""Generate the results tables of README.md and docs/results.md from the cards of the published weights, without torch.
+
+A new network gets its floors and goals in `TARGETS`; a result that is published below its floor gets its reason in
+`WHY_UNDER_THE_FLOOR`.
+"""
+
+from pathlib import Path
+
+import data
+from launch import atomic, errors
+from models import WeightsError, cards
+
+from .markdown import table
+
+TARGETS = {  # test accuracy in %: the floor that a recipe should reach, the goal above the best published figure
+    "softmax_regression": {"mnist": (92.3, 92.7), "fashion_mnist": (84.0, 84.6)},
+    "mlp": {"mnist": (98.3, 99.68), "fashion_mnist": (89.5, 91.9)},
+    "lenet": {"mnist": (98.9, 99.3), "fashion_mnist": (89.5, 91.2)},
+    "lenet_relu": {"mnist": (99.1, 99.5), "fashion_mnist": (91.0, 92.6)},
+    "alexnet": {"mnist": (99.4, 99.7), "fashion_mnist": (93.0, 94.5)},
+    "vgg11": {"mnist": (99.5, 99.77), "fashion_mnist": (93.8, 95.9)},
+    "nin": {"mnist": (99.4, 99.77), "fashion_mnist": (92.5, 95.0)},
+    "googlenet": {"mnist": (99.4, 99.72), "fashion_mnist": (93.3, 95.6)},
+    "resnet18": {"mnist": (99.5, 99.8), "fashion_mnist": (94.0, 96.5)},
+    "densenet": {"mnist": (99.5, 99.77), "fashion_mnist": (93.8, 95.8)},
+    "rnn": {"mnist": (97.8, 98.9), "fashion_mnist": (87.5, 89.0)},
+    "gru": {"mnist": (98.9, 99.4), "fashion_mnist": (89.8, 91.5)},
+    "lstm": {"mnist": (98.9, 99.4), "fashion_mnist": (89.8, 91.5)},
+}
+WHY_UNDER_THE_FLOOR: dict[str, str] = {}  # recipe: the reason, printed below the table of docs/results.md
+ROOT = Path(__file__).resolve().parents[1]
+BEGIN, END = "<!-- results: begin -->\n", "<!-- results: end -->"
+Files = dict[str, cards.WeightsFile]  # by recipe
+
+
+def targets(recipe: str) -> tuple[float, float] | None:
+    """Return the floor and the goal of `<network>-<data>` in %; None for a recipe that is not meant to be published."""
+    network, _, data_set = recipe.partition("-")
+    return TARGETS.get(network, {}).get(data_set)
+
+
+def is_under_floor(file: cards.WeightsFile) -> bool:
+    floor, _ = targets(file.path.stem) or (0, 100)
+    return test_accuracy(file) < floor
+
+
+def lacks_reason(file: cards.WeightsFile) -> bool:
+    return is_under_floor(file) and file.path.stem not in WHY_UNDER_THE_FLOOR
+
+
+def test_accuracy(file: cards.WeightsFile) -> float:
+    """Return the test accuracy of the stored weights in %."""
+    return 100 * file.card["metrics"]["test"]["accuracy"]
+
+
+def read_published() -> Files:
+    """Read the published weights that have targets, in the order of the zoo; report damaged files and skip them."""
+    files, published = {}, cards.published()
+    for name in (f"{network}-{data_set}" for network in TARGETS for data_set in data.DATASETS):
+        try:
+            if name in published:
+                files[name] = cards.read(name)
+        except WeightsError as error:
+            errors.report(error)
+    return files
+
+
+def short_table(files: Files) -> str:
+    """Return the table of README.md: a row per network, a column of test accuracies in % per data set."""
+    rows = []
+    for network in TARGETS:
+        found = [files.get(f"{network}-{data_set}") for data_set in data.DATASETS]
+        accuracies = [f"{test_accuracy(file):.2f}" if file else "no weights yet" for file in found]
+        sizes = {f"{file.card['parameters']:,}": None for file in found if file}  # recipes may differ in size
+        rows.append([f"`{network}`", *accuracies, " and ".join(sizes) or "-"])
+    return table(["network", *(f"{facts.folder}, %" for facts in data.DATASETS.values()), "parameters"], *rows)
+
+
+def long_table(files: Files) -> str:
+    """Return the table of docs/results.md: a row per weights file, then why some of them are below their floors."""
+    rows, reasons = [], ""
+    for name, file in files.items():
+        card, over = file.card, file.card["accuracy_over_seeds"]
+        mean, sd = over["test"]["mean"], over["test"]["sd"]
+        deviation = "" if sd is None else f" ± {100 * sd:.2f}"
+        rows.append(
+            [
+                f"`{name}`",
+                f"{test_accuracy(file):.2f}",
+                f"{100 * mean:.2f}{deviation} ({len(over['seeds'])})",
+                *(f"{target:.2f}" for target in targets(name) or ()),
+                f"{card['parameters']:,}",
+                f"{len(file.content) / 1e3:,.0f}",
+                duration(card["train_seconds"]),
+            ]
+        )
+        if is_under_floor(file):
+            reasons += f"\n`{name}` is below its floor: {WHY_UNDER_THE_FLOOR.get(name, 'no reason is recorded')}.\n"
+    head = ["weights", "test %", "mean ± sd (seeds)", "floor", "goal", "parameters", "kB", "training time"]
+    return table(head, *rows) + reasons
+
+
+def duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+PAGES = {ROOT / "README.md": short_table, ROOT / "docs" / "results.md": long_table}
+
+
+def update_pages() -> None:
+    """Write the tables of the current cards into the pages."""
+    files = read_published()
+    for page, make_table in PAGES.items():
+        atomic.write(page, replace_table(page, make_table(files)).encode())
+
+
+def replace_table(page: Path, new: str) -> str:
+    """Return the page's text with `new` between its two marks. Raises SettingsError if the page lacks them."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise errors.SettingsError(f"{page} lacks the marks {BEGIN.strip()} and {END} around its results table.")
+    return before + BEGIN + new + END + after

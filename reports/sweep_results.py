@@ -1,0 +1,71 @@
+"""Read the results of a sweep's jobs from their run folders: complete whichever process ran a job, and when."""
+
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, NamedTuple
+
+from launch.errors import shown
+from launch.resume import key_of, read_yaml
+from models import WeightsError
+
+
+class Job(NamedTuple):
+    folder: Path
+    settings: dict[str, str]  # the overrides in which the jobs differ, without the seed
+    metrics: dict[str, Any]  # its metrics.json
+
+    @property
+    def has_page(self) -> bool:
+        return (self.folder / "report.html").is_file()
+
+
+def read_jobs(folder: Path, swept: list[str]) -> list[Job]:
+    """Read the jobs of a sweep that have a metrics.json, ordered by folder; report damaged ones and skip them.
+
+    `swept` names the keys in which the jobs differ; without any but the seed, jobs are told apart by model and data.
+    """
+    jobs = []
+    for file in sorted(folder.glob("*/metrics.json")):
+        try:
+            overrides = read_yaml(file.parent / ".hydra" / "overrides.yaml", list)
+            metrics = json.loads(file.read_bytes())
+            if not isinstance(metrics, dict):
+                raise ValueError
+        except (WeightsError, ValueError):
+            sys.stderr.write(f"refzoo: {shown(file.parent)} is damaged, and left out of the table.\n")
+            continue
+        values = metrics | {key_of(override): override.partition("=")[2] for override in overrides}
+        keys = [key for key in swept if key != "seed"] or ("model", "data")
+        jobs.append(Job(file.parent, {key: str(values.get(key, "")) for key in keys}, metrics))
+    return jobs
+
+
+def summarise(jobs: list[Job]) -> list[dict[str, Any]]:
+    """Return a row of sweep.csv per combination of settings, ordered by validation accuracy, best first.
+
+    Accuracies are shares, their mean and standard deviation (of the sample) are over the finished runs.
+    """
+    groups: dict[tuple[str, ...], list[Job]] = defaultdict(list)
+    for job in jobs:
+        groups[tuple(job.settings.values())].append(job)
+    rows = []
+    for group in groups.values():
+        finished = [job.metrics for job in group if job.metrics["status"] == "finished"]
+        row: dict[str, Any] = {**group[0].settings, "runs": len(finished), "unfinished": len(group) - len(finished)}
+        for split in ("val", "test"):
+            values = [metrics[split]["accuracy"] for metrics in finished if metrics[split]]
+            row[f"{split}_accuracy_mean"] = round(mean(values), 6) if values else None
+            row[f"{split}_accuracy_sd"] = round(stdev(values), 6) if len(values) > 1 else None
+        row["train_seconds_mean"] = round(mean(each["train_seconds"] for each in finished), 2) if finished else None
+        rows.append(row)
+    return sorted(rows, key=lambda row: -(row["val_accuracy_mean"] or 0))
+
+
+def percent(share: float | None, deviation: float | None = None) -> str:
+    """Format a share in %, with its standard deviation if there is one; "-" for None."""
+    if share is None:
+        return "-"
+    return f"{100 * share:.2f}" + (f" ± {100 * deviation:.2f}" if deviation is not None else "")
