@@ -37,7 +37,7 @@ OURS = "weights_sha256"  # the metadata key that only files by export.py have
 def main() -> int:
     command = read_flags()
     if missing := [package for package in PACKAGES if not find_spec(package)]:
-        raise errors.MachineError(f"export needs {', '.join(missing)}. Install them with: uv sync --extra onnx")
+        raise errors.MachineError(f"export needs {', '.join(missing)}. Run it with: uv run --extra onnx export.py")
     file = cards.read(command.weights)
     output = choose_output(command, file.card)
 

@@ -139,7 +139,7 @@ def explain(error: HydraException | OmegaConfBaseException, configs: Path) -> Ba
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
         if group == "hydra/launcher" and option.startswith("submitit"):
-            return SettingsError(f"{group}={option} needs a package. Install it: uv sync --extra submitit.")
+            return SettingsError(f"{group}={option} needs a package. Run it with: uv run --extra submitit train.py.")
         return SettingsError(f"there is no {group}={option}{did_you_mean(option, error.options or [])}")
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     key = getattr(cause, "full_key", None)

@@ -135,7 +135,7 @@ def check(configuration: Any) -> None:
     _check_processes(settings)
     package = LOGGER_PACKAGES.get(configuration["logger"].get("_target_"))
     if package and not find_spec(package):
-        raise SettingsError(f"this logger needs the package {package}. Install it: uv sync --extra {package}.")
+        raise SettingsError(f"this logger needs the package {package}. Run it with: uv run --extra {package} train.py.")
 
 
 def check_arguments(section: str, function: Callable[..., Any], given: dict[str, Any], *supplied: str) -> None:

@@ -159,7 +159,7 @@ def test_more_epochs_under_an_open_schedule(schedule: tuple[str, ...], small: Ru
     ("override", "says"),
     [
         ("optimizer.lr=0.5", "optimizer.lr was 0.003 in this run, it cannot become 0.5"),
-        ("epochs=9", "epochs was 3 in this run, it cannot become 9 (the one_cycle schedule was laid out for 3)"),
+        ("epochs=9", "epochs was 3 in this run, it cannot become 9 (the one_cycle schedule ends at 3)"),
         ("model=lenet", "model.name was softmax_regression in this run, it cannot become lenet"),
         ("seed=2", "seed was 1 in this run, it cannot become 2"),
         ("optimizer=sgd", "optimizer._target_ was torch.optim.AdamW in this run"),

@@ -149,7 +149,7 @@ def test_a_folder_that_holds_files_is_left_alone(run_train: RunTrain, tmp_path: 
     (tmp_path / "run").mkdir()
     (tmp_path / "run/mine").write_text("mine")
     refused = run_train()
-    assert (refused.status, "already holds files. Name another folder." in refused.errors) == (2, True)
+    assert (refused.status, "already holds files. Choose another folder." in refused.errors) == (2, True)
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["mine"]
 
 
@@ -169,7 +169,7 @@ def test_a_folder_that_holds_a_run_is_refused(run_train: RunTrain) -> None:
         (["optimizer=sgd", "+optimizer.maximize=yes"], 2, "optimizer or scheduler: "),
         (["data.root=/nonexistent"], 3, "there is neither /nonexistent/MNIST/raw/train-images-idx3-ubyte"),
         (["data.root="], 2, "data.root= is not valid"),
-        (["trainer.devices=2"], 2, "trainer.devices=2 wants several processes"),
+        (["trainer.devices=2"], 2, "trainer.devices=2 needs several processes"),
         (["precision=16-mixed"], 5, "precision=16-mixed needs a CUDA GPU"),
         (["compile=yes please"], 2, "compile=yes please is not valid"),
         (["run_dir=/dev/null/run"], 5, "/dev/null/run cannot be written"),
