@@ -1,11 +1,11 @@
-"""The networks through `torch.hub`, fresh or trained:
+"""Build the networks through `torch.hub`, untrained or trained:
 
     torch.hub.load("<this folder>", "resnet18", source="local", image_size=28)
     torch.hub.load("<this folder>", "resnet18", source="local", weights="fashion_mnist")
 
 `torch.hub` runs this file inside the caller's program, which may have a package `models` of its own. Ours is therefore
-imported as `refzoo_models`: it neither finds the caller's nor is found in its place, and `data` is not imported at all.
-A network pickled whole has that name in it, and is read where this file was run before; a `state_dict` has none.
+imported as `refzoo_models`, which does not mix with the caller's. A network that was pickled whole needs this name, and
+can be read only after this file was run; a `state_dict` does not need it.
 """
 
 import importlib
@@ -16,17 +16,17 @@ import sys
 import types
 import typing
 
-# torch.hub lists whatever is callable here and has no underscore: nothing is imported from a module by its name.
+# torch.hub lists every callable of this file whose name has no underscore: import modules only, no functions.
 dependencies = ["torch", "safetensors"]
 
 
 def _import_models(path: pathlib.Path) -> types.ModuleType:
-    """The package at `path`, the same one for every call of torch.hub, as long as it is the same folder's."""
+    """Import the package at `path`, once for all calls of torch.hub on the same folder."""
     name = "refzoo_models"
     if name in sys.modules and sys.modules[name].__file__ == str(path):
         return sys.modules[name]
     for other in [module for module in sys.modules if module.partition(".")[0] == name]:
-        del sys.modules[other]  # another version's
+        del sys.modules[other]  # it is another version
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec
     assert spec.loader
@@ -43,24 +43,23 @@ def _entry_point(name: str) -> typing.Callable:
     def load(*, weights: str | pathlib.Path | None = None, **arguments: typing.Any) -> typing.Any:
         return _models.create(name, **arguments) if weights is None else _load_trained(name, weights, arguments)
 
-    file, network = _models.NETWORKS[name].split(".")
-    module = importlib.import_module(f"{_models.__name__}.{file}")
-    arguments = [f"{key}: {kind} = {default!r}" for key, (kind, default) in _models.signature(name).items()]
+    network = _models.network_class(name)
+    arguments = ", ".join(map(str, inspect.signature(network).parameters.values()))
     load.__name__ = load.__qualname__ = name
-    load.__doc__ = f"""{inspect.getdoc(module)}
+    load.__doc__ = f"""{inspect.getdoc(sys.modules[network.__module__])}
 
-{network}: {inspect.getdoc(getattr(module, network))}
+{network.__name__}: {inspect.getdoc(network)}
 
-Arguments, all by keyword: {", ".join(arguments)}.
+Arguments, all by keyword: {arguments}.
 
-Without `weights`, a fresh network in training mode. With `weights`, a trained one in evaluation mode, whose arguments
-are those it was trained with: "mnist" or "fashion_mnist", for the published {name}-mnist or {name}-fashion_mnist; the
-whole name of other published weights of this network; a weights file; a run folder."""
+Without `weights`, returns an untrained network in training mode. With `weights`, returns a trained one in evaluation
+mode, with the arguments of its training. `weights` is "mnist" or "fashion_mnist", for the published {name}-mnist or
+{name}-fashion_mnist; the whole name of other published weights of this network; a weights file; or a run folder."""
     return load
 
 
 def _load_trained(name: str, weights: str | pathlib.Path, arguments: dict[str, typing.Any]) -> typing.Any:
-    """Raises WeightsError if there are no such weights of this network, ValueError for arguments they contradict."""
+    """Load trained weights. Raises WeightsError if this network has no such weights, ValueError if arguments differ."""
     published = _cards.published()
     if f"{name}-{weights}" in published:
         weights = f"{name}-{weights}"

@@ -1,4 +1,4 @@
-"""Classify image files by trained weights."""
+"""Classify image files with trained weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXAMPLES = """
 
 One digit or one garment in a picture, of any size and colour, on a plain background.
 """
-WIDEST_NAME = 40  # a longer one pushes its own line only
+WIDEST_NAME = 40  # characters; the table is aligned for shorter names
 
 
 def main() -> int:
@@ -32,16 +32,16 @@ def main() -> int:
     print(f"{command.weights}: {file.card['network']}, trained on {file.card['data']}", file=out, flush=True)
 
     results = [{"file": name} for name in command.files]
-    seen = [look(result, file.card["data"], command.polarity) for result in results]
-    if readable := [pixels for pixels in seen if pixels is not None]:
-        rows = iter(classify(file, readable, command.device))
-        for result, pixels in zip(results, seen, strict=True):
-            if pixels is not None:
-                result |= answer(next(rows), names, command.top)
-    show(results, out)
+    images = [read_pixels(result, file.card["data"], command.polarity) for result in results]
+    readable = [(result, pixels) for result, pixels in zip(results, images, strict=True) if pixels is not None]
+    if readable:
+        probabilities = classify(file, [pixels for _, pixels in readable], command.device)
+        for (result, _), row in zip(readable, probabilities, strict=True):
+            result |= likeliest_classes(row, names, command.top)
+    print_results(results, out)
     if command.json:
         flags.write_json(command.json, results)
-    return errors.STATUS[DataError] if len(readable) < len(seen) else 0
+    return errors.STATUS[DataError] if len(readable) < len(results) else 0
 
 
 def read_flags() -> argparse.Namespace:
@@ -51,10 +51,10 @@ def read_flags() -> argparse.Namespace:
     add = parser.add_argument
     add("files", nargs="*", metavar="FILE", help=f"{', '.join(pictures.FORMATS)}; - is standard input")
     add("--weights", metavar="W", help="a run folder, a weights file or a published name")
-    add("--top", type=int, default=3, metavar="N", help="how many classes to name of each picture (default: 3)")
-    add("--polarity", default="auto", help=f"{', '.join(pictures.POLARITIES)}: what a picture shows (default: auto)")
-    add("--device", default="auto", help="auto (the default: CUDA where there is one), cpu or cuda")
-    flags.add_json(parser, "the answers")
+    add("--top", type=int, default=3, metavar="N", help="how many classes to list for each picture (default: 3)")
+    add("--polarity", default="auto", help=f"{', '.join(pictures.POLARITIES)} (default: auto)")
+    add("--device", default="auto", help="auto (the default: CUDA if available), cpu or cuda")
+    flags.add_json(parser, "the results")
     command = parser.parse_intermixed_args()
     flags.check(command, polarity=pictures.POLARITIES, device=flags.DEVICES)
     if not command.weights:
@@ -68,8 +68,8 @@ def read_flags() -> argparse.Namespace:
     return command
 
 
-def look(result: dict[str, Any], data: str, polarity: str) -> np.ndarray | None:
-    """The pixels for the network; None where the file gives none, which is said at once and noted in `result`."""
+def read_pixels(result: dict[str, Any], data: str, polarity: str) -> np.ndarray | None:
+    """Read uint8 pixels (28, 28) from the file of `result`; if that fails, report and record why and return None."""
     try:
         picture = pictures.read(result["file"], data, polarity)
     except DataError as error:
@@ -77,42 +77,42 @@ def look(result: dict[str, Any], data: str, polarity: str) -> np.ndarray | None:
         return None
     if picture.one_of_several:
         name = pictures.printable(result["file"])
-        print(f"refzoo: {name} holds several pictures, only the first is looked at.", file=sys.stderr)
+        print(f"refzoo: {name} holds several pictures, only the first is classified.", file=sys.stderr)
     return picture.pixels
 
 
-def classify(file: cards.WeightsFile, seen: list[np.ndarray], device: str) -> list[list[float]]:
-    """The probability of each class for each picture."""
-    # Only now what takes seconds to import.
-    import torch
+def classify(file: cards.WeightsFile, pixels: list[np.ndarray], device: str) -> list[list[float]]:
+    """Return the probability of each class for each picture."""
+    import torch  # takes seconds, and is not needed for a wrong command or file
 
     from data.splits import Images
     from models.weights import load_network
     from training import evaluation, machine
 
     network, preprocess = load_network(file), evaluation.preprocess_of(file.card)
-    images = torch.stack([torch.from_numpy(pixels) for pixels in seen])
+    images = torch.stack([torch.from_numpy(each) for each in pixels])
     unlabelled = Images(images, torch.zeros(len(images), dtype=torch.int64))
     logits = evaluation.predict_logits(network, unlabelled, preprocess, machine.choose_accelerator(device))
     if not logits.isfinite().all():
-        raise errors.RunFailed(f"{file.path} answers with numbers that are not finite. {cards.WHAT_NEXT}")
+        raise errors.RunFailed(f"{file.path} gives outputs that are not finite. {cards.WHAT_NEXT}")
     if (classes := len(file.card["classes"])) != logits.shape[1]:
         raise WeightsError(f"{file.path} names {classes} classes, its network has {logits.shape[1]}. {cards.WHAT_NEXT}")
     return logits.double().softmax(dim=1).tolist()
 
 
-def answer(probabilities: list[float], names: list[str], count: int) -> dict[str, Any]:
+def likeliest_classes(probabilities: list[float], names: list[str], count: int) -> dict[str, Any]:
+    """Return the likeliest class's label, name and probability and, as "top", those of the `count` likeliest."""
     likeliest = sorted(range(len(names)), key=lambda label: -probabilities[label])[:count]
     top = [{"label": label, "class": names[label], "probability": probabilities[label]} for label in likeliest]
     return {**top[0], "top": top}
 
 
-def show(results: list[dict[str, Any]], out: Any) -> None:
-    """A line for each classified file: its class, how sure of it the network is, and what else it may be."""
-    answered = [(pictures.printable(result["file"]), result) for result in results if "top" in result]
-    wide = max((len(name) for name, _ in answered if len(name) <= WIDEST_NAME), default=0)
-    class_wide = max((len(result["class"]) for _, result in answered), default=0)
-    for name, result in answered:
+def print_results(results: list[dict[str, Any]], out: Any) -> None:
+    """Print a line for each classified file: its likeliest class, the probability, and the next classes."""
+    classified = [(pictures.printable(result["file"]), result) for result in results if "top" in result]
+    wide = max((len(name) for name, _ in classified if len(name) <= WIDEST_NAME), default=0)
+    class_wide = max((len(result["class"]) for _, result in classified), default=0)
+    for name, result in classified:
         likely = [(each["class"], f"{100 * each['probability']:.1f} %") for each in result["top"]]
         others = ", ".join(f"{other} {share}" for other, share in likely[1:] if share != "0.0 %")
         line = f"{name:{wide}}  {result['class']:{class_wide}}  {likely[0][1]:>7}"

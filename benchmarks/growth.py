@@ -2,8 +2,8 @@
 
     uv run python -m benchmarks.growth --save growth
 
-A batch size whose step would take over --seconds, by the one before it, is left out. Images of 28 x 28 have the native
-geometry, larger ones the textbook one, which is another network: its cost grows with the pixels.
+A batch size whose step would take over --seconds, by the one before it, is left out. Networks have the
+small-image stem at 28 x 28 and the ImageNet stem above, which makes another network: its cost grows with the pixels.
 """
 
 import argparse
@@ -18,16 +18,16 @@ from torch import Tensor
 
 import models
 from launch import flags
+from models.checks import SMALL_IMAGE_SIZE
 from models.description import describe
-from models.image_size import NATIVE, SMALLEST_TEXTBOOK
 from training.machine import describe_machine
 
 from . import saved
 from .throughput import WARM_UP, fixed_batch, now, plain_training
 
 BATCH_SIZES = [2**power for power in range(5, 13)]
-IMAGE_SIZES = [NATIVE, 96, 128, 160, 192, 224]
-TEXTBOOK = [name for name, path in models.NETWORKS.items() if path.partition(".")[2] in SMALLEST_TEXTBOOK]
+IMAGE_SIZES = [SMALL_IMAGE_SIZE, 96, 128, 160, 192, 224]
+WITH_IMAGENET_STEM = [name for name in models.names() if models.defaults(name)["image_size"] != SMALL_IMAGE_SIZE]
 Costs = dict[str, dict[int, list[float]]]  # network -> batch or image size -> milliseconds an image, of each turn
 
 
@@ -53,7 +53,7 @@ def by_batch_size(name: str, args: argparse.Namespace) -> dict[int, list[float]]
         if found and size * statistics.median(found[size // 2]) > 1e3 * args.seconds:
             break
         steps = max(2, 1024 // size)  # a step of the small networks is short
-        found[size] = [cost(name, size, NATIVE, steps) for _ in range(args.turns)]
+        found[size] = [cost(name, size, SMALL_IMAGE_SIZE, steps) for _ in range(args.turns)]
         print(f"{name}, batches of {size}: {statistics.median(found[size]):.4g} ms an image", flush=True)
     return found
 
@@ -83,11 +83,11 @@ def draw(results: dict[str, Any], file: Path) -> None:
             axes.plot(list(found), medians, linestyle=line, label=name, markersize=4, **styles[name])
             axes.vlines(list(found), *ends, color=styles[name]["color"])
     for name, found in images.items():
-        textbook = {size: statistics.median(each) for size, each in found.items() if size != NATIVE}
-        right.plot(list(textbook), list(textbook.values()), "-", color=styles[name]["color"])
-        largest = max(textbook)
-        along = [textbook[largest] * (size / largest) ** 2 for size in textbook]
-        right.plot(list(textbook), along, ":", color=styles[name]["color"])
+        imagenet_stem = {size: statistics.median(each) for size, each in found.items() if size != SMALL_IMAGE_SIZE}
+        right.plot(list(imagenet_stem), list(imagenet_stem.values()), "-", color=styles[name]["color"])
+        largest = max(imagenet_stem)
+        along = [imagenet_stem[largest] * (size / largest) ** 2 for size in imagenet_stem]
+        right.plot(list(imagenet_stem), along, ":", color=styles[name]["color"])
     left.set(xscale="log", yscale="log", xlabel="batch size", ylabel="milliseconds an image", title="28 x 28")
     right.set(
         xscale="log", xlabel="image size", title=f"batches of {results['batch_size']}; dotted: as the pixels grow"
@@ -146,7 +146,7 @@ def main() -> int:
     for name in args.models:
         if name not in results["networks"]:
             results["networks"][name] = {"by_batch_size": by_batch_size(name, args)}
-            if name in TEXTBOOK:
+            if name in WITH_IMAGENET_STEM:
                 results["networks"][name]["by_image_size"] = by_image_size(name, args)
         draw(results, saved.RESULTS / f"{args.save}.png")
         saved.save(args.save, results, markdown(results, args.save))

@@ -1,88 +1,17 @@
-"""The data sets: what they are (`DATASETS`), and `load`, which reads their splits into memory.
-
-Importing this package does not import torch.
-"""
+"""Load the data sets into memory. Importing this package does not import torch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .datasets import ARCHIVES, DATASETS, IMAGE_SIZE, TEST_IMAGES, TRAIN_IMAGES, DataError, DatasetInfo
 
 if TYPE_CHECKING:
     from .splits import Splits
 
-TRAIN_IMAGES, TEST_IMAGES, IMAGE_SIZE = 60_000, 10_000, 28  # of every data set
-AUGMENTATIONS = {  # the largest value of each; what it does, and in which unit, is said in augmentation.py
-    "shift": IMAGE_SIZE,
-    "horizontal_flip": 1.0,
-    "rotation": 180.0,
-    "scale": 0.9,
-    "erasing": 1.0,
-    "cutout": 2 * IMAGE_SIZE,
-}
-ARCHIVES = Path(__file__).with_name("archives")
-
-
-class DataError(Exception):
-    """A data file that is missing, damaged, or not the official one."""
-
-
-@dataclass(frozen=True)
-class DatasetFacts:
-    """What is known of a data set before it is read. `mean` and `std` are of pixels in [0, 1]."""
-
-    folder: str  # as torchvision names it and its class
-    classes: tuple[str, ...]
-    may_be_flipped: bool  # whether the mirror image of a class is of that class
-    mean: float
-    std: float
-    sha256: dict[str, str]  # of the decompressed files
-
-
-DATASETS = {
-    # LeCun, Cortes & Burges, "The MNIST database of handwritten digits", 1998
-    "mnist": DatasetFacts(
-        folder="MNIST",
-        classes=("0", "1", "2", "3", "4", "5", "6", "7", "8", "9"),
-        may_be_flipped=False,
-        mean=0.1306604763,  # over the 60,000 training images
-        std=0.3081078039,
-        sha256={
-            "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-            "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-            "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-            "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-        },
-    ),
-    # Xiao, Rasul & Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms", 2017,
-    # the files of the second release (31 August 2017)
-    "fashion_mnist": DatasetFacts(
-        folder="FashionMNIST",
-        classes=(
-            "t-shirt/top",
-            "trouser",
-            "pullover",
-            "dress",
-            "coat",
-            "sandal",
-            "shirt",
-            "sneaker",
-            "bag",
-            "ankle boot",
-        ),
-        may_be_flipped=True,
-        mean=0.2860405970,  # over the 60,000 training images
-        std=0.3530242445,
-        sha256={
-            "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-            "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-            "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-            "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-        },
-    ),
-}
+__all__ = ["ARCHIVES", "DATASETS", "IMAGE_SIZE", "TEST_IMAGES", "TRAIN_IMAGES", "DataError", "DatasetInfo", "load"]
 
 
 def load(
@@ -92,19 +21,14 @@ def load(
     train_size: int | None = None,
     val_size: int = 5_000,
     test_size: int | None = None,
-    augment: Mapping[str, Any] | None = None,
 ) -> Splits:
-    """The splits of a data set, as uint8 tensors in memory; from the bundled archives unless `root` names another
-    copy in torchvision's layout (`<root>/MNIST/raw/train-images-idx3-ubyte`, with or without .gz). `augment` says how
-    training images are to be augmented, by the arguments of `data.augmentation.Augmentation`.
+    """Read the splits of the data set `name` as tensors in memory.
 
-    Raises DataError when a file is missing or is not the official one, byte for byte.
+    The files are the bundled archives, or those below `root` in torchvision's layout
+    (`<root>/MNIST/raw/train-images-idx3-ubyte`, with or without .gz). `train_size` and `test_size` keep so many images
+    of a split, None keeps all. Raises DataError if a file is missing or differs in any byte from the official one.
     """
-    from .augmentation import Augmentation
     from .splits import read_splits
 
-    facts, folder = DATASETS[name], Path(root).expanduser() if root else ARCHIVES
-    splits = read_splits(facts, num_classes, folder, train_size, val_size, test_size)
-    if augment and any(augment.values()):
-        return splits._replace(augment=Augmentation(255 * facts.mean, **augment))
-    return splits
+    folder = Path(os.path.expanduser(root)) if root else ARCHIVES  # noqa: PTH111 Path's raises for an unknown ~user
+    return read_splits(DATASETS[name], num_classes, folder, train_size, val_size, test_size)

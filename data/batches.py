@@ -1,7 +1,7 @@
-"""Batches made on the device: gathered from one uint8 tensor, converted, resized and standardised there.
+"""Make batches on the device: gather them from one uint8 tensor, augment, resize and standardise them there.
 
-There is no per-image pipeline and no worker process. The order of an epoch is a function of (seed, epoch); where in
-the epoch to begin is asked when iteration begins, and never stored, so that a stopped run goes on exactly.
+There is no per-image pipeline and no worker process. The order of an epoch is a function of (seed, epoch). Its first
+batch is asked for when iteration begins and is never stored, so that a stopped run continues exactly.
 """
 
 import hashlib
@@ -18,8 +18,9 @@ from .splits import Images
 
 @dataclass(frozen=True)
 class Preprocess:
-    """What turns pixels into a network's input: uint8 or float (N, H, W), in 0..255 -> float32
-    (N, 1, image_size, image_size).
+    """Resize and standardise uint8 or float images (N, H, W), in 0..255, to float32 (N, 1, image_size, image_size).
+
+    `mean` and `std` are those of pixels in [0, 1].
     """
 
     mean: float
@@ -35,42 +36,40 @@ class Preprocess:
 
 
 def stream_seed(seed: int, *rng_key: int) -> int:
-    """A 63-bit seed for the draws of one stream of a run: (epoch,) for an order, (epoch, batch) for what the network
-    draws on a batch, (epoch, batch, 1) for its augmentation, (epoch, batch, 0, rank) for the networks of processes
-    other than the first.
+    """Derive a 63-bit seed for one random stream of a run from the run's seed and the stream's key.
+
+    The keys are (epoch,) for the order of an epoch, (epoch, batch) for the network's own draws (dropout),
+    (epoch, batch, 0, rank) for those on ranks other than 0, and (epoch, batch, 1) for augmentation.
     """
     digest = hashlib.blake2b(struct.pack(f"<{1 + len(rng_key)}q", seed, *rng_key), digest_size=8).digest()
     return int.from_bytes(digest) >> 1
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
-    """The order in which `count` images are seen: a permutation that depends on (seed, epoch) alone."""
+    """Return the epoch's permutation (count,) of the image indices. It depends on (seed, epoch) alone."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(stream_seed(seed, epoch)))
 
 
 def seed_generators(seed: int, device: torch.device) -> None:
-    """torch.manual_seed for the CPU and `device`; that one asks every kind of device, which takes 0.2 ms a batch."""
+    """Seed torch's generators of the CPU and `device`. torch.manual_seed seeds every kind, in 0.2 ms."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
 
 
-PIXELS_AHEAD = 2**20  # of input, made at once: ten batches of 128 images of 28 x 28; of large ones a single batch
+PIXELS_AHEAD = 2**20  # made at once: ten batches of 128 images of 28 x 28, or one batch of larger images
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 
 class TrainingBatches:
-    """One epoch of (images, labels) in its own order; the incomplete last batch is dropped.
+    """Yield the (images, labels) batches of one epoch in its order; the incomplete last batch is dropped.
 
-    Before each batch torch's generators are seeded with its (seed, epoch, batch): whatever is drawn while the network
-    trains on it, for dropout say, does not depend on where the run was stopped before.
+    `position` returns (epoch, first batch) and is called once at the start of each iteration. Before each batch torch's
+    generators are seeded from (seed, epoch, batch), so that dropout does not depend on where a run was interrupted.
+    `augment` gets a generator of its own, seeded likewise, so that it does not change what dropout draws.
 
-    Augmentation has a generator of its own, seeded likewise: to turn it on does not change what dropout draws.
-
-    `position` is asked once at the start of each iteration for the epoch and the first batch still to be made.
-
-    Of `world` processes each gets its slice of the same batch, augmented as a whole: what an image becomes does not
-    depend on how many they are.
+    Each of `world` processes gets its slice of the same batch, which is augmented as a whole, so that the augmented
+    images do not depend on the number of processes.
     """
 
     def __init__(
@@ -84,14 +83,8 @@ class TrainingBatches:
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        self.split, self.batch_size, self.preprocess, self.seed, self.position = (
-            split,
-            batch_size,
-            preprocess,
-            seed,
-            position,
-        )
-        self.augment, self.rank = augment, rank
+        self.split, self.batch_size, self.preprocess, self.seed = split, batch_size, preprocess, seed
+        self.position, self.augment, self.rank = position, augment, rank
         self._size = batch_size // world
         self._own = slice(rank * self._size, (rank + 1) * self._size)
 
@@ -103,18 +96,18 @@ class TrainingBatches:
         device = self.split.labels.device
         order = epoch_order(len(self.split.labels), self.seed, epoch).to(device)
         batches = order[: len(self) * self.batch_size].view(len(self), self.batch_size)[first:]
-        made = self._augmented(batches, self.augment, epoch, first) if self.augment else self._plain(batches)
+        made = self._augmented(batches, self.augment, epoch, first) if self.augment else self._unaugmented(batches)
         for batch, images_and_labels in enumerate(made, first):
             rng_key = (epoch, batch, 0, self.rank) if self.rank else (epoch, batch)
             seed_generators(stream_seed(self.seed, *rng_key), device)
             yield images_and_labels
 
-    def _plain(self, batches: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Some batches ahead are made at once: small ones take half as long then."""
+    def _unaugmented(self, batches: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Make several batches at once: for small images this halves the time."""
         ahead = max(1, PIXELS_AHEAD // (self._size * self.preprocess.image_size**2))
         for start in range(0, len(batches), ahead):
             chosen = batches[start : start + ahead, self._own].flatten()
-            images = self.preprocess(self.split.images.index_select(0, chosen))  # a fifth of what images[...] takes
+            images = self.preprocess(self.split.images.index_select(0, chosen))  # 5 x faster than images[...]
             labels = self.split.labels.index_select(0, chosen)
             yield from zip(images.split(self._size), labels.split(self._size), strict=True)
 
@@ -126,12 +119,13 @@ class TrainingBatches:
             yield self.preprocess(images[self._own]), self.split.labels.index_select(0, chosen[self._own])
 
 
-EVALUATION_BATCH = 128  # images; bounds the memory of an evaluation at every image size
+EVALUATION_BATCH = 128  # images; bounds the memory at every image size
 
 
 class EvaluationBatches:
-    """Every image of a split exactly once, in its stored order; of `world` processes each sees its share, in as many
-    batches as the others, none of them empty.
+    """Yield every image of a split exactly once, as (images, labels) batches in stored order.
+
+    Each of `world` processes gets an equal number of batches, none of them empty.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Training, validation and test images. Validation is cut from the training images, the same for every seed."""
+"""Split a data set into training, validation and test images. The validation images are the same for every seed."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,17 +7,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import IMAGE_SIZE, TEST_IMAGES, TRAIN_IMAGES, DataError, DatasetFacts, idx
-from .augmentation import Augmentation
+from . import idx
+from .datasets import IMAGE_SIZE, TEST_IMAGES, TRAIN_IMAGES, DataError, DatasetInfo
 
-# The recorded order in which the training images are cut: the first `val_size` are validation, the rest is training.
-# It is the order of the SHA-256 digests of "refzoo 0" .. "refzoo 59999", so that no library's generator is needed to
-# draw it again.
+# The first `val_size` training images in this order are for validation, the rest for training. It is the order of the
+# SHA-256 digests of "refzoo 0" .. "refzoo 59999", which can be computed again without any library's generator.
 PERMUTATION = Path(__file__).with_name("permutation.npy")
 
 
 class Images(NamedTuple):
-    """uint8 images (N, 28, 28) and their int64 labels (N,)."""
+    """Hold uint8 images (N, 28, 28) and their int64 labels (N,)."""
 
     images: Tensor
     labels: Tensor
@@ -27,40 +26,37 @@ class Images(NamedTuple):
 
 
 class Splits(NamedTuple):
-    """`val` is None when no image is set aside for it, `augment` where training images stay as they are."""
-
-    facts: DatasetFacts
+    info: DatasetInfo
     train: Images
-    val: Images | None
+    val: Images | None  # None: no image is set aside for validation
     test: Images
-    augment: Augmentation | None = None
 
 
 def read_splits(
-    facts: DatasetFacts, num_classes: int, root: Path, train_size: int | None, val_size: int, test_size: int | None
+    info: DatasetInfo, num_classes: int, root: Path, train_size: int | None, val_size: int, test_size: int | None
 ) -> Splits:
-    """Raises DataError as `data.load` says."""
-    train = _read(facts, num_classes, root, "train", TRAIN_IMAGES)
-    test = _read(facts, num_classes, root, "t10k", TEST_IMAGES)
+    """Read the four files of a data set below `root` and split them; see `data.load`."""
+    train = _read(info, num_classes, root, "train", TRAIN_IMAGES)
+    test = _read(info, num_classes, root, "t10k", TEST_IMAGES)
     order = torch.from_numpy(np.load(PERMUTATION).astype(np.int64))
     val, rest = order[:val_size], order[val_size:]
     return Splits(
-        facts,
+        info,
         train=_choose(train, rest[:train_size]),
         val=_choose(train, val) if val_size else None,
         test=Images(*(tensor[:test_size] for tensor in test)),
     )
 
 
-def _read(facts: DatasetFacts, num_classes: int, root: Path, prefix: str, count: int) -> Images:
-    raw = root / facts.folder / "raw"
+def _read(info: DatasetInfo, num_classes: int, root: Path, prefix: str, count: int) -> Images:
+    raw = root / info.folder / "raw"
     images, labels = f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"
     split = Images(
-        idx.read(raw / images, (count, IMAGE_SIZE, IMAGE_SIZE), facts.sha256[images]),
-        idx.read(raw / labels, (count,), facts.sha256[labels]).long(),
+        idx.read(raw / images, (count, IMAGE_SIZE, IMAGE_SIZE), info.sha256[images]),
+        idx.read(raw / labels, (count,), info.sha256[labels]).long(),
     )
     if (largest := int(split.labels.max())) >= num_classes:
-        raise DataError(f"{raw / labels} holds the label {largest}, expected labels below num_classes={num_classes}.")
+        raise DataError(f"{raw / labels} has the label {largest}, expected labels below num_classes={num_classes}.")
     return split
 
 

@@ -1,16 +1,16 @@
-"""Describe the networks: `python -m models` lists all of them, `python -m models resnet18` shows one network's stages.
+"""Describe the networks: `python -m models` lists all of them, `python -m models resnet18` lists one network's stages.
 
-What is counted, and how, is said in `description.py`. torch is imported only when the command is right.
+`description.py` says what is counted.
 """
 
-from __future__ import annotations
-
 import argparse
-from typing import Any, Literal, NoReturn
+import typing
+from typing import Any, NoReturn
 
-from . import did_you_mean, names, signature
+from . import defaults, did_you_mean, names, network_class
+from .checks import SMALL_IMAGE_SIZE
 
-Rows = list[list[str]]  # the head of a table, then its lines
+Rows = list[list[str]]  # the header of a table, then its rows
 
 
 class Parser(argparse.ArgumentParser):
@@ -19,11 +19,11 @@ class Parser(argparse.ArgumentParser):
 
 
 def main() -> None:
-    parser = Parser(prog="python -m models", description="What the networks consist of; nothing is allocated.")
+    parser = Parser(prog="python -m models", description="Describe the networks without allocating their weights.")
     add = parser.add_argument
-    add("network", nargs="?", help=f"show its stages (without: a table of all): {', '.join(names())}")
+    add("network", nargs="?", help=f"list its stages (without: list all networks): {', '.join(names())}")
     add("arguments", nargs="*", metavar="name=value", help="its own arguments, such as batch_norm=true")
-    add("--image-size", type=int, metavar="N", help="28 is the native geometry; the default is the textbook's size")
+    add("--image-size", type=int, metavar="N", help="pixels; default: the size of the network's paper")
     add("--in-channels", type=int, default=1, metavar="N", help="default: 1")
     add("--num-classes", type=int, default=10, metavar="N", help="default: 10")
     add("--markdown", action="store_true", help="print the table in Markdown")
@@ -33,27 +33,24 @@ def main() -> None:
         arguments["image_size"] = command.image_size
     try:
         if command.network is not None:
-            table = stages(command.network, arguments | own_arguments(command.network, command.arguments))
+            table = stages(command.network, arguments | parse_arguments(command.network, command.arguments))
         elif command.image_size is None:
             table = networks(arguments)
         else:
             raise ValueError("--image-size needs a network: python -m models resnet18 --image-size 224")
     except ValueError as error:
         parser.error(str(error))
-    if command.markdown:
-        print_markdown(table)
-    else:
-        print_table(table, total=command.network is not None)
+    print_table(table, command.markdown, total=command.network is not None)
 
 
-def own_arguments(network: str, words: list[str]) -> dict[str, Any]:
-    """`name=value` words as arguments of the network, in the types that its signature states."""
-    valid = signature(network)
+def parse_arguments(network: str, words: list[str]) -> dict[str, Any]:
+    """Convert `name=value` words to the types of the network's arguments. Raises ValueError for a wrong word."""
+    types = typing.get_type_hints(network_class(network).__init__)
     for word in words:
         argument, equals, _ = word.partition("=")
         if not equals:
             raise ValueError(f"expected name=value, got {word!r}")
-        if argument not in valid:
+        if argument not in (valid := defaults(network)):
             raise ValueError(f"{network} has no argument {argument!r}{did_you_mean(argument, valid)}")
     if not words:
         return {}
@@ -62,46 +59,44 @@ def own_arguments(network: str, words: list[str]) -> dict[str, Any]:
 
     arguments: dict[str, Any] = {}
     for argument, value in OmegaConf.from_dotlist(words).items():
-        annotation = valid[str(argument)].annotation
         try:
-            arguments[str(argument)] = TypeAdapter(eval(annotation, {"Literal": Literal})).validate_python(value)
-        except ValidationError:
-            raise ValueError(f"{network}: {argument} must be {annotation}, got {value!r}") from None
+            arguments[str(argument)] = TypeAdapter(types[str(argument)]).validate_python(value)
+        except ValidationError as invalid:
+            reason = invalid.errors()[0]["msg"].removeprefix("Input should be ")
+            raise ValueError(f"{network}: {argument} must be {reason}, got {value!r}") from None
     return arguments
 
 
 def stages(network: str, arguments: dict[str, Any]) -> Rows:
-    """A line for each stage, and the total."""
+    """List a network's stages, one a row, and their total."""
     from .description import describe
 
     described = describe(network, **arguments)
-    lines = [
+    rows = [
         [stage.name, " x ".join(map(str, stage.output)), f"{stage.parameters:,}", f"{stage.multiply_adds:,}"]
         for stage in described
     ]
     total = ["total", "", *(f"{sum(counts):,}" for counts in zip(*(stage[2:] for stage in described), strict=True))]
-    return [[network, "output", "parameters", "multiply-adds"], *lines, total]
+    return [[network, "output", "parameters", "multiply-adds"], *rows, total]
 
 
 def networks(arguments: dict[str, Any]) -> Rows:
-    """A line for each network: its figures in the native geometry, then in the textbook one."""
-    from .description import describe
-    from .image_size import NATIVE
-
-    lines = []
+    """List the networks, one a row: their totals at 28 x 28, then at the size of their paper, if it is another."""
+    rows = []
     for name in names():
-        native = figures(describe(name, image_size=NATIVE, **arguments))
-        size = signature(name)["image_size"].default
-        textbook = ["-"] * 3 if size == NATIVE else [str(size), *figures(describe(name, image_size=size, **arguments))]
-        lines.append([name, *native, *textbook])
-    return [
-        ["network", f"parameters\nat {NATIVE}", "mult-\nadds", "size", "parameters\nat size", "mult-\nadds"],
-        *lines,
-    ]
+        size = defaults(name)["image_size"]
+        small_image = totals(name, arguments | {"image_size": SMALL_IMAGE_SIZE})
+        paper = ["-"] * 3 if size == SMALL_IMAGE_SIZE else [str(size), *totals(name, arguments | {"image_size": size})]
+        rows.append([name, *small_image, *paper])
+    parameters = f"parameters\nat {SMALL_IMAGE_SIZE}"
+    return [["network", parameters, "mult-\nadds", "size", "parameters\nat size", "mult-\nadds"], *rows]
 
 
-def figures(described: list[Any]) -> list[str]:
-    """The parameters and the multiply-adds of a whole network, the latter short enough for a narrow terminal."""
+def totals(name: str, arguments: dict[str, Any]) -> list[str]:
+    """Format the parameters and the multiply-adds of a network, the latter short enough for a narrow terminal."""
+    from .description import describe
+
+    described = describe(name, **arguments)
     parameters = sum(stage.parameters for stage in described)
     multiply_adds = sum(stage.multiply_adds for stage in described)
     for unit, size in {"G": 1e9, "M": 1e6, "k": 1e3}.items():
@@ -110,27 +105,22 @@ def figures(described: list[Any]) -> list[str]:
     return [f"{parameters:,}", str(multiply_adds)]
 
 
-def print_markdown(table: Rows) -> None:
-    head, *lines = table
-    head = [column.replace("-\n", "-").replace("\n", " ") for column in head]
-    for line in [head, ["---", *["---:"] * (len(head) - 1)], *lines]:
-        print(f"| {' | '.join(line)} |")
-
-
-def print_table(table: Rows, total: bool) -> None:
+def print_table(table: Rows, markdown: bool, total: bool) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    (name, *numbers), *lines = table
-    printed = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    (name, *numbers), *rows = table
+    style = box.MARKDOWN if markdown else box.SIMPLE_HEAD
+    printed = Table(box=style, show_edge=markdown, padding=(0, 1, 0, int(markdown)))
     printed.add_column(name, overflow="fold")
     for column in numbers:
-        printed.add_column(column, justify="right", no_wrap=True)
-    for line in lines[:-1]:
-        printed.add_row(*line)
-    printed.add_row(*lines[-1], style="bold" if total else None)
-    Console().print(printed)
+        header = column.replace("-\n", "-").replace("\n", " ") if markdown else column
+        printed.add_column(header, justify="right", no_wrap=True)
+    for row in rows[:-1]:
+        printed.add_row(*row)
+    printed.add_row(*rows[-1], style="bold" if total and not markdown else None)
+    Console(width=200 if markdown else None).print(printed)
 
 
 if __name__ == "__main__":

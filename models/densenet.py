@@ -4,21 +4,20 @@ Source: Huang, Liu, van der Maaten & Weinberger, "Densely Connected Convolutiona
 table 1; in the form of "Dive into Deep Learning", section 8.7.
 
 Departures: four blocks of four layers without bottlenecks, with transitions that halve the channels: a small DenseNet-C
-(the paper's ImageNet networks are DenseNet-BC of 121 layers and more). Convolutions carry biases. The native geometry
-begins with a 3 x 3 convolution of stride 1 and has no first pooling; its last transition drops the seventh row and
-column.
+(the paper's ImageNet networks are DenseNet-BC of 121 layers and more). Convolutions carry biases. The small-image stem
+(28 x 28) begins with a 3 x 3 convolution of stride 1 and has no first pooling; behind it, the last transition drops the
+seventh row and column.
 """
 
 import torch
 from torch import Tensor, nn
 
-from .arguments import check_counts
-from .image_size import check_images, is_native
-from .initialization import initialize
+from .checks import check_counts, check_images, has_small_image_stem
+from .layers import initialize
 
 
 class DenseLayer(nn.Module):
-    """(N, in_channels, H, W) -> (N, in_channels + growth_rate, H, W): what it was given, and its own maps behind it."""
+    """Append `growth_rate` maps to the input: (N, in_channels, H, W) -> (N, in_channels + growth_rate, H, W)."""
 
     def __init__(self, in_channels: int, growth_rate: int) -> None:
         super().__init__()
@@ -31,6 +30,7 @@ class DenseLayer(nn.Module):
 
 
 def transition(in_channels: int) -> nn.Sequential:
+    """Build the layers between two dense blocks: (N, in_channels, H, W) -> (N, in_channels // 2, H // 2, W // 2)."""
     return nn.Sequential(
         nn.BatchNorm2d(in_channels),
         nn.ReLU(),
@@ -40,9 +40,10 @@ def transition(in_channels: int) -> nn.Sequential:
 
 
 class DenseNet(nn.Sequential):
-    """(N, in_channels, image_size, image_size), standardised -> (N, num_classes) logits.
+    """Map images (N, in_channels, image_size, image_size), standardised, to logits (N, num_classes).
 
-    `layers_per_block` gives the layers of each of the four dense blocks. Raises ValueError for another size.
+    `layers_per_block` is the number of layers of each of the four dense blocks. Images are 28 x 28, or 64 x 64 and
+    larger.
     """
 
     def __init__(
@@ -54,19 +55,19 @@ class DenseNet(nn.Sequential):
         layers_per_block: tuple[int, ...] = (4, 4, 4, 4),
     ) -> None:
         super().__init__()
-        native = is_native("DenseNet", image_size)
+        small_image = has_small_image_stem("DenseNet", image_size, smallest=64)
         check_counts("DenseNet", growth_rate=growth_rate)
         if len(layers_per_block) != 4 or min(layers_per_block) < 1:
             raise ValueError(
                 f"DenseNet: layers_per_block must be four numbers of at least 1, got {tuple(layers_per_block)}"
             )
         self.image_size, self.in_channels = image_size, in_channels
-        kernel_size, stride, padding = (3, 1, 1) if native else (7, 2, 3)
+        kernel_size, stride, padding = (3, 1, 1) if small_image else (7, 2, 3)
 
         self.conv1 = nn.Sequential(
             nn.Conv2d(in_channels, 64, kernel_size, stride, padding), nn.BatchNorm2d(64), nn.ReLU()
         )
-        if not native:
+        if not small_image:
             self.pool1 = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
         channels = 64
         for number, layers in enumerate(layers_per_block, start=1):

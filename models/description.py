@@ -1,4 +1,4 @@
-"""What a network consists of: its stages, with their output shapes, parameters and multiply-adds."""
+"""Describe a network: its stages with their output shapes, parameters and multiply-adds."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -7,37 +7,37 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from . import create, signature
+from . import create, defaults
 
 
 class Stage(NamedTuple):
-    """One named child of a network, and what it does to one image."""
+    """One direct child of a network, measured on one image."""
 
     name: str
-    output: tuple[int, ...]  # the shape for a batch of one
+    output: tuple[int, ...]  # shape, for a batch of one
     parameters: int
     multiply_adds: int
 
 
 def describe(name: str, **arguments: Any) -> list[Stage]:
-    """The stages of the network that `create` builds of these arguments, in the order in which they run.
+    """Measure the stages of the network that `create` builds of these arguments, in the order in which they run.
 
     Multiply-adds are those of convolutions, linear layers and recurrent layers for one image; biases, norms,
-    activations and poolings are not counted, as is usual. Everything happens on the meta device: nothing is allocated,
-    and recurrent layers are counted rightly there alone. Raises ValueError where `create` does.
+    activations and poolings are not counted, as is usual. Everything runs on the meta device, which allocates nothing
+    and is the only one where FlopCounterMode counts recurrent layers correctly. Raises ValueError where `create` does.
     """
-    arguments = {argument: default for argument, (_, default) in signature(name).items()} | arguments
+    arguments = defaults(name) | arguments
     stages: list[Stage] = []
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as flops:
         network = create(name, **arguments).eval()
 
-        def note(stage: str, child: nn.Module, _: Any, output: Any) -> None:
+        def record(stage: str, child: nn.Module, _: Any, output: Any) -> None:
             tensor = output[0] if isinstance(output, tuple) else output  # a recurrent layer also returns its state
             parameters = sum(parameter.numel() for parameter in child.parameters())
             multiply_adds = flops.get_total_flops() // 2 - sum(earlier.multiply_adds for earlier in stages)
             stages.append(Stage(stage, tuple(tensor.shape), parameters, multiply_adds))
 
         for stage, child in network.named_children():
-            child.register_forward_hook(partial(note, stage))
+            child.register_forward_hook(partial(record, stage))
         network(torch.empty(1, arguments["in_channels"], arguments["image_size"], arguments["image_size"]))
     return stages

@@ -5,15 +5,14 @@ CVPR 2015, figure 2b and table 1; in the form of "Dive into Deep Learning", sect
 
 Departures: no auxiliary classifiers, no local response normalisation, no dropout in front of the linear layer; the
 poolings pad by one pixel; the initialisation. The third path really is 5 x 5. `batch_norm=True` is a further departure.
-The native geometry begins with a 3 x 3 convolution of stride 1 and has no first pooling.
+The small-image stem (28 x 28) begins with a 3 x 3 convolution of stride 1 and has no first pooling.
 """
 
 import torch
 from torch import Tensor, nn
 
-from .convolution import convolution
-from .image_size import check_images, is_native
-from .initialization import initialize
+from .checks import check_images, has_small_image_stem
+from .layers import convolution, initialize
 
 INCEPTIONS = {  # table 1: #1x1, (#3x3 reduce, #3x3), (#5x5 reduce, #5x5), pool proj
     "inception3a": (64, (96, 128), (16, 32), 32),
@@ -31,7 +30,7 @@ INCEPTIONS = {  # table 1: #1x1, (#3x3 reduce, #3x3), (#5x5 reduce, #5x5), pool 
 
 
 class Inception(nn.Module):
-    """(N, in_channels, H, W) -> (N, out_channels, H, W): the four paths, concatenated on channels."""
+    """Concatenate the outputs of four paths: (N, in_channels, H, W) -> (N, out_channels, H, W)."""
 
     def __init__(
         self,
@@ -64,19 +63,19 @@ class Inception(nn.Module):
 
 
 class GoogLeNet(nn.Sequential):
-    """(N, in_channels, image_size, image_size), standardised -> (N, num_classes) logits.
+    """Map images (N, in_channels, image_size, image_size), standardised, to logits (N, num_classes).
 
-    Raises ValueError for another size.
+    Images are 28 x 28, or 64 x 64 and larger.
     """
 
     def __init__(
         self, image_size: int = 224, in_channels: int = 1, num_classes: int = 10, batch_norm: bool = False
     ) -> None:
         super().__init__()
-        native = is_native("GoogLeNet", image_size)
+        small_image = has_small_image_stem("GoogLeNet", image_size, smallest=64)
         self.image_size, self.in_channels = image_size, in_channels
 
-        if native:
+        if small_image:
             self.conv1 = convolution(in_channels, 64, kernel_size=3, padding=1, batch_norm=batch_norm)
         else:
             self.conv1 = convolution(in_channels, 64, kernel_size=7, stride=2, padding=3, batch_norm=batch_norm)

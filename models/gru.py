@@ -10,8 +10,8 @@ RNN Encoder-Decoder for Statistical Machine Translation", EMNLP 2014, equations 
 Learning", section 10.2.
 
 Departures: the gates have biases, as in the course. `reset_after=True` is cuDNN's form and `torch.nn.GRU`: the reset
-gate acts behind the product, C_t = tanh(X_t W_xh + b_h + R_t * (H_{t-1} W_hh + b_hh)), another function with another
-bias.
+gate acts after the product, C_t = tanh(X_t W_xh + b_h + R_t * (H_{t-1} W_hh + b_hh)), which is another function and has
+one more bias.
 """
 
 from typing import Literal
@@ -24,9 +24,9 @@ from .recurrent import RowByRow
 
 
 class ResetBeforeGRU(nn.Module):
-    """The equations above, called as `torch.nn.GRU` is: (T, N, input_size) -> (T, N, directions * hidden_size), None.
+    """Compute the equations above: (T, N, input_size) -> (T, N, directions * hidden_size), None.
 
-    The final states, which `torch.nn.GRU` returns in second place, are left out.
+    It is called as `torch.nn.GRU` is, but returns None in place of the final states.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class ResetBeforeGRU(nn.Module):
 
 
 class GRUDirection(nn.Module):
-    """One layer read in one direction: (T, N, input_size) -> (T, N, hidden_size). Gates lie as R, Z, C."""
+    """Compute one layer in one direction: (T, N, input_size) -> (T, N, hidden_size). Weights are ordered R, Z, C."""
 
     def __init__(self, input_size: int, hidden_size: int, backward: bool) -> None:
         super().__init__()
@@ -59,11 +59,11 @@ class GRUDirection(nn.Module):
         self.weight_ih = nn.Parameter(torch.empty(3 * hidden_size, input_size))
         self.weight_hh = nn.Parameter(torch.empty(3 * hidden_size, hidden_size))
         self.bias = nn.Parameter(torch.empty(3 * hidden_size))
-        for parameter in self.parameters():  # as torch.nn.GRU begins
+        for parameter in self.parameters():  # as in torch.nn.GRU
             nn.init.uniform_(parameter, -(hidden_size**-0.5), hidden_size**-0.5)
 
     def forward(self, rows: Tensor) -> Tensor:
-        inputs = F.linear(rows, self.weight_ih, self.bias)  # of all time steps, in one product
+        inputs = F.linear(rows, self.weight_ih, self.bias)  # all time steps in one product
         gate_inputs, candidate_inputs = inputs.split(self.sizes, dim=-1)
         gate_weight, candidate_weight = self.weight_hh.t().split(self.sizes, dim=-1)
         steps = list(zip(gate_inputs.unbind(), candidate_inputs.unbind(), strict=True))
@@ -78,9 +78,10 @@ class GRUDirection(nn.Module):
 
 
 class GRU(RowByRow):
-    """(N, in_channels, 28, 28), standardised -> (N, num_classes) logits. Raises ValueError for another size.
+    """Map images (N, in_channels, 28, 28), standardised, to logits (N, num_classes).
 
-    `dropout` is the share of states dropped between the layers; `pool` and `init`: see `recurrent`.
+    `reset_after` chooses `torch.nn.GRU`, which is faster, in place of the equations above. Other arguments: see
+    `RowByRow`.
     """
 
     def __init__(
@@ -93,10 +94,10 @@ class GRU(RowByRow):
         bidirectional: bool = False,
         dropout: float = 0.0,
         pool: Literal["last", "mean"] = "last",
-        init: Literal["torch", "orthogonal"] = "torch",
+        init: Literal["torch", "orthogonal"] = "orthogonal",
         reset_after: bool = False,
     ) -> None:
-        layer = nn.GRU if reset_after else ResetBeforeGRU
+        self.layer = nn.GRU if reset_after else ResetBeforeGRU
         super().__init__(
-            layer, image_size, in_channels, num_classes, hidden_size, num_layers, bidirectional, dropout, pool, init
+            image_size, in_channels, num_classes, hidden_size, num_layers, bidirectional, dropout, pool, init
         )

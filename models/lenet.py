@@ -13,15 +13,15 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from .image_size import check_image_size, check_images
-from .initialization import initialize
+from .checks import check_choice, check_image_size, check_images
+from .layers import initialize
 
 ACTIVATIONS = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
 POOLINGS = {"average": nn.AvgPool2d, "max": nn.MaxPool2d}
 
 
 class LeNet(nn.Module):
-    """(N, in_channels, 28, 28), standardised -> (N, num_classes) logits. Raises ValueError for another size."""
+    """Map images (N, in_channels, 28, 28), standardised, to logits (N, num_classes)."""
 
     def __init__(
         self,
@@ -34,12 +34,9 @@ class LeNet(nn.Module):
     ) -> None:
         super().__init__()
         check_image_size("LeNet", image_size)
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"LeNet: activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
-        if pooling not in POOLINGS:
-            raise ValueError(f"LeNet: pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
-        if padding not in (0, 2):
-            raise ValueError(f"LeNet: padding must be 0 or 2, got {padding!r}")
+        check_choice("LeNet", "activation", activation, ACTIVATIONS)
+        check_choice("LeNet", "pooling", pooling, POOLINGS)
+        check_choice("LeNet", "padding", padding, (0, 2))
         self.image_size, self.in_channels = image_size, in_channels
         act, pool = ACTIVATIONS[activation], POOLINGS[pooling]
         side = ((image_size + 2 * padding - 4) // 2 - 4) // 2  # 4, or 5 with padding

@@ -11,15 +11,14 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from .arguments import check_dropout
-from .image_size import check_image_size, check_images
-from .initialization import initialize
+from .checks import check_dropout, check_image_size, check_images
+from .layers import initialize
 
 
 class MLP(nn.Module):
-    """(N, in_channels, 28, 28), standardised -> (N, num_classes) logits. Raises ValueError for another size.
+    """Map images (N, in_channels, 28, 28), standardised, to logits (N, num_classes).
 
-    `hidden_sizes` are the widths of the hidden layers, `dropout` the share of their units that is dropped.
+    `hidden_sizes` are the numbers of units of the hidden layers, `dropout` is the probability that a unit is dropped.
     """
 
     def __init__(

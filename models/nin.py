@@ -4,17 +4,15 @@ Source: Lin, Chen & Yan, "Network In Network", ICLR 2014, sections 3.1 (mlpconv)
 the form of "Dive into Deep Learning", section 8.3, which takes AlexNet's window sizes.
 
 Departures: four mlpconv layers of AlexNet's shapes (the paper's networks for small images have three), dropout in front
-of the last one alone, and the initialisation, by which every class map begins above zero. The ReLU behind the last
+of the last one alone, and the initialisation, which makes every class map positive. The ReLU behind the last
 1 x 1 convolution, under the pooling, is as published. `batch_norm=True` is a further departure; the convolution that
-yields the class maps stays as it is. The native geometry begins with a 5 x 5 convolution of stride 1.
+computes the class maps has none. The small-image stem (28 x 28) begins with a 5 x 5 convolution of stride 1.
 """
 
 from torch import Tensor, nn
 
-from .arguments import check_dropout
-from .convolution import convolution
-from .image_size import check_images, is_native
-from .initialization import initialize, initialize_class_maps
+from .checks import check_dropout, check_images, has_small_image_stem
+from .layers import convolution, initialize, initialize_class_maps
 
 
 def mlpconv(
@@ -27,7 +25,7 @@ def mlpconv(
     batch_norm: bool,
     last: bool = False,
 ) -> nn.Sequential:
-    """The course's NiN block: a convolution, then two 1 x 1 convolutions, each with its ReLU."""
+    """Build a convolution and two 1 x 1 convolutions, each with its ReLU. The `last` one maps to classes."""
     return nn.Sequential(
         convolution(in_channels, channels, kernel_size, stride, padding, batch_norm=batch_norm),
         convolution(channels, channels, kernel_size=1, batch_norm=batch_norm),
@@ -36,9 +34,9 @@ def mlpconv(
 
 
 class NiN(nn.Sequential):
-    """(N, in_channels, image_size, image_size), standardised -> (N, num_classes) logits.
+    """Map images (N, in_channels, image_size, image_size), standardised, to logits (N, num_classes).
 
-    Raises ValueError for another size.
+    Images are 28 x 28, or 67 x 67 and larger.
     """
 
     def __init__(
@@ -50,10 +48,10 @@ class NiN(nn.Sequential):
         batch_norm: bool = False,
     ) -> None:
         super().__init__()
-        native = is_native("NiN", image_size)
+        small_image = has_small_image_stem("NiN", image_size, smallest=67)
         check_dropout("NiN", dropout)
         self.image_size, self.in_channels = image_size, in_channels
-        kernel_size, stride, padding = (5, 1, 2) if native else (11, 4, 0)
+        kernel_size, stride, padding = (5, 1, 2) if small_image else (11, 4, 0)
 
         self.mlpconv1 = mlpconv(in_channels, 96, kernel_size, stride, padding, batch_norm=batch_norm)
         self.pool1 = nn.MaxPool2d(kernel_size=3, stride=2)

@@ -1,4 +1,4 @@
-"""What the recurrent networks share: an image read row by row, from top to bottom, and how their weights begin.
+"""The part that RNN, GRU and LSTM share: the image as a sequence of rows, the arguments, the initial weights.
 
 Sources: Zhang, Lipton, Li & Smola, "Dive into Deep Learning", chapters 9 and 10; two directions: Schuster & Paliwal,
 "Bidirectional Recurrent Neural Networks", IEEE Transactions on Signal Processing, 1997; dropout between the layers
@@ -8,36 +8,39 @@ in deep linear neural networks", ICLR 2014.
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from .arguments import check_counts, check_dropout
-from .image_size import check_image_size, check_images
-from .initialization import initialize
+from .checks import check_choice, check_counts, check_dropout, check_image_size, check_images
+from .layers import initialize
 
 
 class RowByRow(nn.Module):
-    """A recurrent layer over the rows of an image, pooled over time, and a linear output.
+    """Map images (N, in_channels, 28, 28), standardised, to logits (N, num_classes), one row a time step.
 
-    `layer` is called as `torch.nn.GRU` is and returns a pair that begins with its states
-    (28 time steps, N, directions * hidden_size). `pool` says what of them feeds the output: `last`, the state of the
-    top layer when it has read every row (each direction's own: the backward one ends at the first row), or `mean`,
-    the mean over time.
+    A subclass sets `layer`, which is called as `torch.nn.GRU` is and returns a tuple that begins with the states
+    (28 time steps, N, directions * hidden_size).
+
+    `dropout` is the probability that a state between two layers is dropped. `pool` chooses what the linear output
+    reads: `last`, the state of the top layer after the last row (of the backward direction: after the first row), or
+    `mean`, the mean over time. `init` chooses the initial weights: `orthogonal`, or `torch`, its own uniform ones.
     """
+
+    layer: Callable[..., nn.Module]
 
     def __init__(
         self,
-        layer: Callable[..., nn.Module],
-        image_size: int,
-        in_channels: int,
-        num_classes: int,
-        hidden_size: int,
-        num_layers: int,
-        bidirectional: bool,
-        dropout: float,
-        pool: str,
-        init: str,
+        image_size: int = 28,
+        in_channels: int = 1,
+        num_classes: int = 10,
+        hidden_size: int = 128,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        pool: Literal["last", "mean"] = "last",
+        init: Literal["torch", "orthogonal"] = "orthogonal",
     ) -> None:
         super().__init__()
         network = type(self).__name__
@@ -49,20 +52,29 @@ class RowByRow(nn.Module):
                 f"{network}: dropout acts between the layers and needs num_layers of at least 2, "
                 f"got dropout={dropout} and num_layers=1"
             )
-        if pool not in ("last", "mean"):
-            raise ValueError(f"{network}: pool must be one of last, mean, got {pool!r}")
-        if init not in ("torch", "orthogonal"):
-            raise ValueError(f"{network}: init must be one of torch, orthogonal, got {init!r}")
+        check_choice(network, "pool", pool, ("last", "mean"))
+        check_choice(network, "init", init, ("torch", "orthogonal"))
         self.image_size, self.in_channels = image_size, in_channels
         self.bidirectional, self.pool = bidirectional, pool
 
-        self.recurrent = layer(
+        self.recurrent = self.layer(
             in_channels * image_size, hidden_size, num_layers, dropout=dropout, bidirectional=bidirectional
         )
         self.output = nn.Linear((1 + bidirectional) * hidden_size, num_classes)
         if init == "orthogonal":
-            initialize_orthogonal(self.recurrent, hidden_size)
+            self.initialize_recurrent(hidden_size)
             initialize(self.output, "linear")
+
+    def initialize_recurrent(self, hidden_size: int) -> None:
+        """Make the recurrent weights of each gate orthogonal, its input weights Xavier uniform, and biases zero."""
+        for name, parameter in self.recurrent.named_parameters():
+            for gate in parameter.detach().split(hidden_size):
+                if "weight_hh" in name:
+                    nn.init.orthogonal_(gate)
+                elif "weight_ih" in name:
+                    nn.init.xavier_uniform_(gate)
+                else:
+                    nn.init.zeros_(gate)
 
     def forward(self, images: Tensor) -> Tensor:
         check_images(type(self).__name__, images, self.in_channels, self.image_size)
@@ -71,21 +83,10 @@ class RowByRow(nn.Module):
         return self.output(self.pooled(states))
 
     def pooled(self, states: Tensor) -> Tensor:
+        """Reduce (28 time steps, N, directions * hidden_size) to (N, directions * hidden_size)."""
         if self.pool == "mean":
             return states.mean(0)
         if not self.bidirectional:
             return states[-1]
         forward, backward = states.chunk(2, dim=-1)
         return torch.cat((forward[-1], backward[0]), dim=-1)
-
-
-def initialize_orthogonal(recurrent: nn.Module, hidden_size: int) -> None:
-    """Each gate's recurrent weights orthogonal, its input weights Xavier uniform; biases zero."""
-    for name, parameter in recurrent.named_parameters():
-        for gate in parameter.detach().split(hidden_size):
-            if "weight_hh" in name:
-                nn.init.orthogonal_(gate)
-            elif "weight_ih" in name:
-                nn.init.xavier_uniform_(gate)
-            else:
-                nn.init.zeros_(gate)

@@ -1,27 +1,26 @@
-"""ResNet-18: residual blocks, each adding to what it was given.
+"""ResNet-18: residual blocks, each of which adds to its input.
 
 Source: He, Zhang, Ren & Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, section 3 and the 18-layer
 column of table 1.
 
 Departures: the shortcuts that change the shape are projections (the paper's option B; its table 2 measures 18 layers
 with option A, zero padding). `variant="paper"` has no other. `variant="d2l"`, the default, is that of "Dive into Deep
-Learning", section 8.6: convolutions keep their biases, and the projections have no batch norm. The native geometry
-begins with a 3 x 3 convolution of stride 1 and has no pooling (as the paper's networks for CIFAR-10, section 4.2).
+Learning", section 8.6: convolutions keep their biases, and the projections have no batch norm. The small-image stem
+(28 x 28) is a 3 x 3 convolution of stride 1 without pooling (as in the paper's networks for CIFAR-10, section 4.2).
 """
 
 from typing import Literal
 
 from torch import Tensor, nn
 
-from .image_size import check_images, is_native
-from .initialization import initialize
+from .checks import check_choice, check_images, has_small_image_stem
+from .layers import initialize
 
-VARIANTS = ("d2l", "paper")
 STAGES = {"conv2_x": (64, 1), "conv3_x": (128, 2), "conv4_x": (256, 2), "conv5_x": (512, 2)}  # (channels, stride)
 
 
 class ResidualBlock(nn.Module):
-    """(N, in_channels, H, W) -> (N, channels, H / stride, W / stride): figure 2, y = F(x) + x."""
+    """Compute y = F(x) + x (figure 2): (N, in_channels, H, W) -> (N, channels, H / stride, W / stride)."""
 
     def __init__(self, in_channels: int, channels: int, stride: int, *, paper: bool) -> None:
         super().__init__()
@@ -44,9 +43,9 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet18(nn.Sequential):
-    """(N, in_channels, image_size, image_size), standardised -> (N, num_classes) logits.
+    """Map images (N, in_channels, image_size, image_size), standardised, to logits (N, num_classes).
 
-    Raises ValueError for another size.
+    Images are 28 x 28, or 64 x 64 and larger.
     """
 
     def __init__(
@@ -57,17 +56,16 @@ class ResNet18(nn.Sequential):
         variant: Literal["d2l", "paper"] = "d2l",
     ) -> None:
         super().__init__()
-        native = is_native("ResNet18", image_size)
-        if variant not in VARIANTS:
-            raise ValueError(f"ResNet18: variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
+        small_image = has_small_image_stem("ResNet18", image_size, smallest=64)
+        check_choice("ResNet18", "variant", variant, ("d2l", "paper"))
         paper = variant == "paper"
         self.image_size, self.in_channels = image_size, in_channels
-        kernel_size, stride, padding = (3, 1, 1) if native else (7, 2, 3)
+        kernel_size, stride, padding = (3, 1, 1) if small_image else (7, 2, 3)
 
         self.conv1 = nn.Sequential(
             nn.Conv2d(in_channels, 64, kernel_size, stride, padding, bias=not paper), nn.BatchNorm2d(64), nn.ReLU()
         )
-        if not native:
+        if not small_image:
             self.pool1 = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
         width = 64
         for name, (channels, stride) in STAGES.items():

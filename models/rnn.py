@@ -9,31 +9,12 @@ Departures: tanh units, not logistic ones; the gradient goes back through every 
 the copied state. `torch.nn.RNN` holds b_h as a sum of two vectors.
 """
 
-from typing import Literal
-
 from torch import nn
 
 from .recurrent import RowByRow
 
 
 class RNN(RowByRow):
-    """(N, in_channels, 28, 28), standardised -> (N, num_classes) logits. Raises ValueError for another size.
+    """Map images (N, in_channels, 28, 28), standardised, to logits (N, num_classes). Arguments: see `RowByRow`."""
 
-    `dropout` is the share of states dropped between the layers; `pool` and `init`: see `recurrent`.
-    """
-
-    def __init__(
-        self,
-        image_size: int = 28,
-        in_channels: int = 1,
-        num_classes: int = 10,
-        hidden_size: int = 128,
-        num_layers: int = 1,
-        bidirectional: bool = False,
-        dropout: float = 0.0,
-        pool: Literal["last", "mean"] = "last",
-        init: Literal["torch", "orthogonal"] = "torch",
-    ) -> None:
-        super().__init__(
-            nn.RNN, image_size, in_channels, num_classes, hidden_size, num_layers, bidirectional, dropout, pool, init
-        )
+    layer = nn.RNN

@@ -1,4 +1,4 @@
-"""Softmax regression: one linear layer, trained with cross entropy. The baseline that every network must beat.
+"""Softmax regression: one linear layer, trained with cross entropy. The baseline for every other network.
 
 Source: Zhang, Lipton, Li & Smola, "Dive into Deep Learning", section 4.4; in statistics, multinomial logistic
 regression.
@@ -8,12 +8,12 @@ Departures: none.
 
 from torch import Tensor, nn
 
-from .image_size import check_image_size, check_images
-from .initialization import initialize
+from .checks import check_image_size, check_images
+from .layers import initialize
 
 
 class SoftmaxRegression(nn.Module):
-    """(N, in_channels, 28, 28), standardised -> (N, num_classes) logits. Raises ValueError for another size."""
+    """Map images (N, in_channels, 28, 28), standardised, to logits (N, num_classes)."""
 
     def __init__(self, image_size: int = 28, in_channels: int = 1, num_classes: int = 10) -> None:
         super().__init__()

@@ -3,24 +3,23 @@
 Source: Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015, table 1,
 column A.
 
-Departures: the initialisation. `batch_norm=True` is a further one. In the native geometry the poolings round up, so
-that 28 pixels last for five of them, and fc6 and fc7 have 512 units in the place of 4,096.
+Departures: the initialisation. `batch_norm=True` is a further one. At 28 x 28 the poolings round up, so that there are
+pixels left for all five of them, and fc6 and fc7 have 512 units in place of 4,096.
 """
 
 from torch import Tensor, nn
 
-from .arguments import check_counts, check_dropout
-from .convolution import convolution
-from .image_size import check_images, is_native
-from .initialization import initialize
+from .checks import check_counts, check_dropout, check_images, has_small_image_stem
+from .layers import convolution, initialize
 
 BLOCKS = ((1, 64), (1, 128), (2, 256), (2, 512), (2, 512))  # table 1, column A: (convolutions, channels)
 
 
 class VGG11(nn.Sequential):
-    """(N, in_channels, image_size, image_size), standardised -> (N, num_classes) logits.
+    """Map images (N, in_channels, image_size, image_size), standardised, to logits (N, num_classes).
 
-    `hidden_size` is the width of fc6 and fc7: by default 4096, native 512. Raises ValueError for another size.
+    `hidden_size` is the number of units of fc6 and of fc7; None means 4096, or 512 at 28 x 28. Images are 28 x 28, or
+    64 x 64 and larger.
     """
 
     def __init__(
@@ -33,9 +32,9 @@ class VGG11(nn.Sequential):
         batch_norm: bool = False,
     ) -> None:
         super().__init__()
-        native = is_native("VGG11", image_size)
+        small_image = has_small_image_stem("VGG11", image_size, smallest=64)
         if hidden_size is None:
-            hidden_size = 512 if native else 4096
+            hidden_size = 512 if small_image else 4096
         check_counts("VGG11", hidden_size=hidden_size)
         check_dropout("VGG11", dropout)
         self.image_size, self.in_channels = image_size, in_channels
@@ -46,10 +45,10 @@ class VGG11(nn.Sequential):
             for _ in range(convolutions):
                 block.append(convolution(in_channels, channels, kernel_size=3, padding=1, batch_norm=batch_norm))
                 in_channels = channels
-            block.append(nn.MaxPool2d(kernel_size=2, stride=2, ceil_mode=native))
+            block.append(nn.MaxPool2d(kernel_size=2, stride=2, ceil_mode=small_image))
             self.add_module(f"block{number}", block)
-            side = (side + native) // 2  # 224 -> 112 -> 56 -> 28 -> 14 -> 7, native 28 -> 14 -> 7 -> 4 -> 2 -> 1
-        self.flatten = nn.Flatten()  # (N, 25088), native (N, 512)
+            side = (side + small_image) // 2  # 224 -> 112 -> 56 -> 28 -> 14 -> 7, or 28 -> 14 -> 7 -> 4 -> 2 -> 1
+        self.flatten = nn.Flatten()  # (N, 25088), or (N, 512) at 28 x 28
         self.fc6 = nn.Sequential(nn.Linear(in_channels * side**2, hidden_size), nn.ReLU(), nn.Dropout(dropout))
         self.fc7 = nn.Sequential(nn.Linear(hidden_size, hidden_size), nn.ReLU(), nn.Dropout(dropout))
         self.fc8 = nn.Linear(hidden_size, num_classes)

@@ -1,4 +1,4 @@
-"""From a network to the bytes of its weights file, and back. Reading imports and runs nothing that a file names."""
+"""Convert a network to the bytes of a weights file, and back. Reading imports and runs nothing that a file names."""
 
 import json
 from typing import Any
@@ -8,39 +8,37 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from . import NETWORKS, WeightsError, cards, create, signature
+from . import WeightsError, cards, create, defaults, network_class
 
-STORAGE = ("float32", "float16", "int8")
-MAY_DIFFER = ("num_classes", "image_size", "dropout", "init")  # between a network and the weights it begins with
-SCALE = ".scale"  # of the int8 matrix whose name stands before it: a float32 for each output channel
+STORAGE = ("float32", "float16", "int8")  # of the tensors with two or more dimensions
+MAY_DIFFER = ("num_classes", "image_size", "dropout", "init")  # between a network and its initial weights
+SCALE = ".scale"  # the suffix of an int8 tensor's scales: one float32 per output channel
 LARGEST_INT8 = 127
 
 
 def serialize(
     network: nn.Module, name: str, arguments: dict[str, Any], card: dict[str, Any], storage: str = "float32"
 ) -> bytes:
-    """The file of a network that `create(name, **arguments)` made: the same network gives the same bytes.
+    """Return the content of the weights file of a network that `create(name, **arguments)` built.
 
-    `card` adds to the file whatever else should be known of the network, as plain JSON. `storage` is how tensors of two
-    and more dimensions are kept: int8 is rounded to 127ths of the largest weight of each output channel.
+    The same network gives the same bytes. `card` holds the remaining fields of the card, as plain JSON. `storage` is
+    the type of tensors with two or more dimensions; int8 rounds to 1/127 of the largest weight of each output channel.
     """
     tensors = store(network, storage)
-    complete = {key: arguments.get(key, argument.default) for key, argument in signature(name).items()}
-    card = {"network": name, "arguments": complete, **card, "storage": storage}
+    card = {"network": name, "arguments": defaults(name) | arguments, **card, "storage": storage}
     sealed = cards.seal(card, save(tensors))
     return save(tensors, metadata={cards.KEY: json.dumps(sealed, sort_keys=True)})
 
 
 def load_network(file: cards.WeightsFile) -> nn.Module:
+    """Build a weights file's network, in evaluation mode. Raises WeightsError unless keys, shapes and values fit."""
     path, card, content = file
     try:
         stored = load(content)
     except SafetensorError as error:
         raise WeightsError(f"{path} is not a readable safetensors file ({error}). {cards.WHAT_NEXT}") from None
     try:
-        if card["arguments"].get("num_layers", 1) > len(stored):  # to build them all would take a while, for nothing
-            raise WeightsError(f"{path} describes more layers than it holds tensors. {cards.WHAT_NEXT}")
-        with torch.device("meta"):  # nothing is allocated before the file's own shapes are known to fit
+        with torch.device("meta"):  # no memory, no random numbers
             network = create(card["network"], **card["arguments"])
     except (ValueError, TypeError, RuntimeError) as error:
         raise WeightsError(f"{path} describes a network that cannot be built: {error}") from None
@@ -49,7 +47,7 @@ def load_network(file: cards.WeightsFile) -> nn.Module:
     if missing := (expected.keys() | scales) - stored.keys():
         raise WeightsError(f"{path} lacks {_few(missing)}, which {card['network']} has. {cards.WHAT_NEXT}")
     if unknown := stored.keys() - (expected.keys() | scales):
-        raise WeightsError(f"{path} holds {_few(unknown)}, which {card['network']} has not. {cards.WHAT_NEXT}")
+        raise WeightsError(f"{path} holds {_few(unknown)}, which {card['network']} does not have. {cards.WHAT_NEXT}")
     for key, wanted in expected.items():
         fits = stored[key].shape == wanted.shape and (
             stored[key].dtype == wanted.dtype
@@ -58,8 +56,9 @@ def load_network(file: cards.WeightsFile) -> nn.Module:
         if not fits:
             found, meant = (f"{list(tensor.shape)} {tensor.dtype}" for tensor in (stored[key], wanted))
             raise WeightsError(f"{path}: {key} is {found}, expected {meant}. {cards.WHAT_NEXT}")
-        if key + SCALE in scales and not _fits_as_scale(stored[key + SCALE], wanted):
-            raise WeightsError(f"{path}: {key + SCALE} is not one float32 an output channel. {cards.WHAT_NEXT}")
+        scale = stored[key + SCALE] if key + SCALE in scales else None
+        if scale is not None and (scale.dtype, scale.shape) != (torch.float32, wanted.shape[:1]):
+            raise WeightsError(f"{path}: {key + SCALE} is not one float32 per output channel. {cards.WHAT_NEXT}")
     tensors = restore(stored)
     for key, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
@@ -69,15 +68,18 @@ def load_network(file: cards.WeightsFile) -> nn.Module:
 
 
 def initialize_from(network: nn.Module, arguments: dict[str, Any], file: cards.WeightsFile) -> None:
-    """Give the `network` of these arguments the weights of a file. Where it has another number of classes than they,
-    what depends on that number stays as it is. Raises WeightsError where they are of another function.
+    """Copy the weights of a file into the `network` that `create` built of `arguments`.
+
+    Where the numbers of classes differ, the tensors that depend on this number keep their values. Raises WeightsError
+    if the file holds another network or other arguments.
     """
     stored, wanted, card = load_network(file).state_dict(), network.state_dict(), file.card
-    if type(network).__name__ != NETWORKS[card["network"]].partition(".")[2]:
+    if not isinstance(network, network_class(card["network"])):
         raise WeightsError(f"{file.path} holds another network ({card['network']}). Leave model and recipe out.")
     for key, theirs in card["arguments"].items():
-        ours = arguments.get(key, signature(card["network"])[key].default)
-        if key not in MAY_DIFFER and (list(ours) if isinstance(ours, tuple) else ours) != theirs:
+        ours = (defaults(card["network"]) | arguments)[key]
+        ours = list(ours) if isinstance(ours, tuple) else ours
+        if key not in MAY_DIFFER and ours != theirs:
             it = f"{file.path} holds a {card['network']} with {key}={theirs}"
             raise WeightsError(f"{it}, this run has {ours}. Leave model and recipe out.")
     with torch.device("meta"):
@@ -85,7 +87,8 @@ def initialize_from(network: nn.Module, arguments: dict[str, Any], file: cards.W
         widened = create(card["network"], **more_classes).state_dict()
     head = {key for key, tensor in stored.items() if tensor.shape != widened[key].shape}
     if differing := stored.keys() ^ wanted.keys():
-        raise WeightsError(f"{file.path} holds another network ({card['network']}): {_few(differing)} is not in both.")
+        it = f"{file.path} holds another network ({card['network']})"
+        raise WeightsError(f"{it}: {_few(differing)} is only in one of the two.")
     for key, tensor in stored.items():
         if tensor.shape == wanted[key].shape:
             wanted[key].copy_(tensor)
@@ -95,11 +98,11 @@ def initialize_from(network: nn.Module, arguments: dict[str, Any], file: cards.W
 
 
 def store(network: nn.Module, storage: str) -> dict[str, Tensor]:
-    """A network's tensors as a file keeps them."""
+    """Convert a network's tensors to `storage`; those with one dimension or none, biases and norms, stay float32."""
     stored: dict[str, Tensor] = {}
     for key, tensor in network.state_dict().items():
         tensor = tensor.detach().cpu().contiguous()
-        if tensor.dim() < 2 or storage == "float32":  # biases and norms stay as they are
+        if tensor.dim() < 2 or storage == "float32":
             stored[key] = tensor
         elif storage == "float16":
             stored[key] = tensor.half()
@@ -111,25 +114,19 @@ def store(network: nn.Module, storage: str) -> dict[str, Tensor]:
 
 
 def restore(stored: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors that `store` was given, as nearly as their storage allows."""
-    return {
-        key: tensor.float() * _along(stored[key + SCALE], tensor)
-        if tensor.dtype == torch.int8
-        else tensor.float()
-        if tensor.dtype == torch.float16
-        else tensor
-        for key, tensor in stored.items()
-        if not (key.endswith(SCALE) and key.removesuffix(SCALE) in stored)
-    }
+    """Convert the tensors of `store` back to float32."""
+    restored: dict[str, Tensor] = {}
+    for key, tensor in stored.items():
+        if tensor.dtype == torch.int8:
+            restored[key] = tensor.float() * _along(stored[key + SCALE], tensor)
+        elif key.removesuffix(SCALE) == key or key.removesuffix(SCALE) not in stored:  # not a scale
+            restored[key] = tensor.float() if tensor.dtype == torch.float16 else tensor
+    return restored
 
 
 def _along(scale: Tensor, tensor: Tensor) -> Tensor:
-    """One number an output channel, shaped to be multiplied with the channel's weights."""
+    """Reshape (output channels,) to (output channels, 1, ...), to multiply it with `tensor`."""
     return scale.reshape(-1, *[1] * (tensor.dim() - 1))
-
-
-def _fits_as_scale(scale: Tensor, matrix: Tensor) -> bool:
-    return scale.dtype == torch.float32 and scale.shape == matrix.shape[:1]
 
 
 def _few(keys: Any) -> str:

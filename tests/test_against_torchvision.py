@@ -1,4 +1,4 @@
-"""An independent oracle: outputs and gradients equal those of torchvision's networks, where they are the same ones."""
+"""Compare outputs and gradients with those of torchvision's networks, where the networks are the same."""
 
 import torch
 from torch import nn
@@ -9,7 +9,7 @@ import models
 
 
 def share_weights(ours: nn.Module, theirs: nn.Module) -> None:
-    """`theirs`, made on the meta device, takes the weights of `ours`: both list them in the order of the forward pass.
+    """Assign the weights of `ours` to `theirs`, on the meta device: both list them in the order of the forward pass.
 
     Only the running statistics, which training changes, are copied.
     """
@@ -31,7 +31,7 @@ def assert_equal_outputs_and_gradients(ours: nn.Module, theirs: nn.Module, image
         assert our.sub_(their).norm() <= 1e-5 * their.norm()  # in place: VGG's are large
 
 
-def test_vgg11() -> None:
+def test_vgg11_equals_that_of_torchvision() -> None:
     with torch.device("meta"):
         theirs = vgg11(weights=None)
     ours = models.create("vgg11", in_channels=3, num_classes=1000)
@@ -39,7 +39,7 @@ def test_vgg11() -> None:
     assert_equal_outputs_and_gradients(ours.eval(), theirs.eval(), image_size=224)  # without dropout
 
 
-def test_resnet18() -> None:
+def test_resnet18_equals_that_of_torchvision() -> None:
     with torch.device("meta"):
         theirs = resnet18(weights=None)
     ours = models.create("resnet18", image_size=64, in_channels=3, num_classes=1000, variant="paper")

@@ -1,6 +1,6 @@
-"""Every network is its paper's: shapes, parameter counts, and the sequence of operations with all their settings.
+"""Compare every network with its paper: shapes, parameter counts, and the sequence of operations with their settings.
 
-The specifications are written out here once more, by hand, in the papers' notation. `conv 11 s4 p0 96` is a convolution
+The specifications are written by hand from the papers, in their notation. `conv 11 s4 p0 96` is a convolution
 of kernel 11, stride 4, padding 0 and 96 output channels.
 """
 
@@ -16,7 +16,7 @@ from models.description import describe
 
 
 class Operations(TorchFunctionMode):
-    """Writes down what a network really computes, whether a module does it or a function."""
+    """Record the operations of a network, whether a module runs them or a function."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class Operations(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
-        if func.__name__ not in ("__get__", "dim"):  # looks at a tensor, computes nothing
+        if func.__name__ not in ("__get__", "dim"):  # these compute nothing
             self.lines.append(self.line(func.__name__, args, kwargs or {}))
         return output
 
@@ -60,7 +60,7 @@ class Operations(TorchFunctionMode):
 
 
 def operations(name: str, **arguments: Any) -> list[str]:
-    image_size = arguments.get("image_size", models.signature(name)["image_size"].default)
+    image_size = arguments.get("image_size", models.defaults(name)["image_size"])
     with torch.device("meta"):
         network = models.create(name, **arguments).eval()
         images = torch.empty(1, 1, image_size, image_size)
@@ -248,18 +248,18 @@ SHAPES = {  # behind each stage; channels x height x width
 
 
 @pytest.mark.parametrize(("name", "image_size"), SHAPES)
-def test_shapes_behind_the_stages(name: str, image_size: int) -> None:
+def test_stages_have_the_output_shapes_of_the_paper(name: str, image_size: int) -> None:
     stages = describe(name, image_size=image_size)
     written = [f"{stage.name} {'x'.join(map(str, stage.output[1:]))}" for stage in stages]
     assert written == specified(SHAPES[name, image_size])
     assert all(stage.output[0] == 1 for stage in stages)
 
 
-PARAMETERS = [  # worked out by hand for 1 channel and 10 classes; (inputs + 1) * outputs for a layer with a bias
+PARAMETERS = [  # computed by hand for 1 channel and 10 classes; (inputs + 1) * outputs for a layer with a bias
     ("softmax_regression", {}, (784 + 1) * 10),  # 7,850
     ("mlp", {}, (784 + 1) * 256 + (256 + 1) * 10),  # 203,530
     ("lenet", {}, 26 * 6 + (150 + 1) * 16 + (256 + 1) * 120 + (120 + 1) * 84 + (84 + 1) * 10),  # 44,426
-    ("lenet", {"padding": 2}, 61_706),  # c5 reads 400 in the place of 256: 144 * 120 more
+    ("lenet", {"padding": 2}, 61_706),  # c5 reads 400 values in place of 256: 144 * 120 more
     ("alexnet", {}, 46_764_746),
     ("alexnet", {"image_size": 28}, 5_822_666),
     ("alexnet", {"image_size": 28, "batch_norm": True}, 5_822_666 + 96 + 256 + 384 + 384 + 256),
@@ -280,15 +280,15 @@ PARAMETERS = [  # worked out by hand for 1 channel and 10 classes; (inputs + 1) 
 ]
 
 
-def test_every_network_is_specified() -> None:
-    """The recurrent ones are held to their equations in test_recurrent.py."""
+def test_every_network_has_a_specification() -> None:
+    """test_recurrent.py compares the recurrent networks with their equations."""
     networks = {*models.names()} - {"rnn", "gru", "lstm"}
     assert {name for name, *_ in PARAMETERS} == {name for name, *_ in SPECIFICATIONS} == networks
     assert {name for name, _ in SHAPES} >= networks
 
 
 @pytest.mark.parametrize(("name", "arguments", "parameters"), PARAMETERS, ids=[case(*row[:2]) for row in PARAMETERS])
-def test_parameters(name: str, arguments: dict[str, Any], parameters: int) -> None:
+def test_parameters_are_as_many_as_computed_by_hand(name: str, arguments: dict[str, Any], parameters: int) -> None:
     assert sum(stage.parameters for stage in describe(name, **arguments)) == parameters
 
 
@@ -296,15 +296,18 @@ def test_parameters(name: str, arguments: dict[str, Any], parameters: int) -> No
     ("name", "smallest"),
     [("alexnet", 67), ("vgg11", 64), ("nin", 67), ("googlenet", 64), ("resnet18", 64), ("densenet", 64)],
 )
-def test_the_smallest_textbook_size(name: str, smallest: int) -> None:
+def test_imagenet_stem_reads_the_smallest_size_and_no_smaller_one(name: str, smallest: int) -> None:
     assert describe(name, image_size=smallest)[-1].output == (1, 10)
     for image_size in (27, 29, smallest - 1):
-        with pytest.raises(ValueError, match=f"28 x 28 .* {smallest} x {smallest} .*, got image_size={image_size}$"):
+        with pytest.raises(
+            ValueError,
+            match=f"reads 28 x 28 images or images of {smallest} x {smallest} and larger, got image_size={image_size}$",
+        ):
             models.create(name, image_size=image_size)
 
 
 @pytest.mark.parametrize("name", ["softmax_regression", "mlp", "lenet"])
-def test_native_size_alone(name: str) -> None:
+def test_networks_without_an_imagenet_stem_read_28_x_28_alone(name: str) -> None:
     with pytest.raises(ValueError, match=r"28 x 28 images, got image_size=32$"):
         models.create(name, image_size=32)
 
@@ -316,7 +319,7 @@ def test_native_size_alone(name: str) -> None:
         ("resnet18", {"in_channels": -1}, "resnet18: in_channels must be at least 1, got -1"),
         ("lenet", {"activation": "swish"}, "LeNet: activation must be one of sigmoid, tanh, relu, got 'swish'"),
         ("lenet", {"pooling": "min"}, "LeNet: pooling must be one of average, max, got 'min'"),
-        ("lenet", {"padding": 1}, "LeNet: padding must be 0 or 2, got 1"),
+        ("lenet", {"padding": 1}, "LeNet: padding must be one of 0, 2, got 1"),
         ("mlp", {"hidden_sizes": (256, 0)}, "MLP: every one of hidden_sizes must be at least 1, got (256, 0)"),
         ("mlp", {"dropout": 1}, "MLP: dropout must be at least 0 and below 1, got 1"),
         ("alexnet", {"dropout": -0.1}, "AlexNet: dropout must be at least 0 and below 1, got -0.1"),
@@ -330,12 +333,12 @@ def test_native_size_alone(name: str) -> None:
         ("densenet", {"layers_per_block": (4, 4, 4, 0)}, "four numbers of at least 1, got (4, 4, 4, 0)"),
     ],
 )
-def test_refused_values(name: str, arguments: dict[str, Any], message: str) -> None:
+def test_wrong_values_are_refused(name: str, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message) + "$"):
         models.create(name, **arguments)
 
 
-def test_arguments_that_widen_a_network() -> None:
+def test_width_arguments_change_the_layers() -> None:
     assert "linear 700" in operations("vgg11", image_size=28, hidden_size=700)
     widened = operations("densenet", growth_rate=12, layers_per_block=(1, 2, 3, 4))
     assert widened.count("conv 3 s1 p1 12") == widened.count("cat 2") == 1 + 2 + 3 + 4

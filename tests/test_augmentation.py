@@ -1,7 +1,7 @@
-"""Augmentations are what torchvision's transforms would make of each image alone, with draws as even as they claim."""
+"""Check that augmentations equal torchvision's transforms of each image and are drawn from the stated distributions."""
 
-import dataclasses
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,21 +17,29 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
 import data
-from data import AUGMENTATIONS, DATASETS
+from data import DATASETS
 from data import __main__ as sheets
-from data.augmentation import Augmentation, cutout, horizontal_flip, random_erasing, rotate_and_scale, shift
+from data.augmentation import (
+    SETTINGS,
+    Augmentation,
+    cutout,
+    horizontal_flip,
+    random_erasing,
+    rotate_and_scale,
+    shift,
+)
 from data.splits import Images, Splits
 
 ROOT = Path(__file__).parents[1]
-SETTINGS = {"horizontal_flip": 0.5, "rotation": 10.0, "scale": 0.2, "shift": 2, "erasing": 0.5, "cutout": 8}
-EACH: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {  # by the setting that turns it on
-    "horizontal_flip": lambda images, generator: horizontal_flip(images, generator, 0.5),
-    "rotation": lambda images, generator: rotate_and_scale(images, generator, 10.0, 0),
-    "scale": lambda images, generator: rotate_and_scale(images, generator, 0, 0.2),
-    "shift": lambda images, generator: shift(images, generator, 2),
-    "erasing": lambda images, generator: random_erasing(images, generator, 0.5),
-    "cutout": lambda images, generator: cutout(images, generator, 8, 73.0),
+EACH: dict[str, tuple[float, Callable[[Tensor, torch.Generator], Tensor]]] = {  # setting: value, what it should do
+    "horizontal_flip": (0.5, lambda images, generator: horizontal_flip(images, generator, 0.5)),
+    "rotation": (10.0, lambda images, generator: rotate_and_scale(images, generator, 10.0, 0)),
+    "scale": (0.2, lambda images, generator: rotate_and_scale(images, generator, 0, 0.2)),
+    "shift": (2, lambda images, generator: shift(images, generator, 2)),
+    "erasing": (0.5, lambda images, generator: random_erasing(images, generator, 0.5)),
+    "cutout": (8, lambda images, generator: cutout(images, generator, 8, 73.0)),
 }
+VALUES: dict[str, Any] = {name: value for name, (value, _) in EACH.items()}
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -43,13 +51,13 @@ def pictures(count: int, height: int = 28, width: int = 28) -> Tensor:
 
 
 def assert_even(counts: Tensor) -> None:
-    """Pearson's statistic, at most four standard deviations above what it is for equal probabilities."""
+    """Assert that Pearson's statistic is at most four standard deviations above its mean for equal probabilities."""
     degrees = counts.numel() - 1
     assert ((counts - counts.mean()) ** 2 / counts.mean()).sum() < degrees + 4 * math.sqrt(2 * degrees)
 
 
 def assert_uniform(values: Tensor, low: float, high: float) -> None:
-    """Kolmogorov's distance, at a level of about 1 in 1500; with the rounding of float32 at both ends."""
+    """Assert uniformity by Kolmogorov's test at a level of about 1 in 1500, with float32's rounding at both ends."""
     values, _ = values.double().sort()
     assert low - 1e-4 * (high - low) <= values[0]
     assert values[-1] <= high + 1e-4 * (high - low)
@@ -58,13 +66,13 @@ def assert_uniform(values: Tensor, low: float, high: float) -> None:
 
 
 def assert_same_distribution(ours: Tensor, theirs: Tensor) -> None:
-    """Kolmogorov's and Smirnov's distance of two samples, at a level of about 1 in 1500."""
+    """Assert the equality of two distributions by the Kolmogorov-Smirnov test, at a level of about 1 in 1500."""
     points = torch.cat((ours, theirs)).unique()
     below = [torch.searchsorted(sample.sort().values, points, right=True) / len(sample) for sample in (ours, theirs)]
     assert (below[0] - below[1]).abs().max() < 2 * math.sqrt(1 / len(ours) + 1 / len(theirs))
 
 
-def test_shift_crops_a_padded_image_at_a_uniform_place() -> None:
+def test_shift_takes_a_uniformly_random_crop_of_the_padded_image() -> None:
     images, pixels = pictures(5000, 10, 12).float(), 2
     shifted = shift(images, seeded(1), pixels)
     assert shifted.shape == images.shape
@@ -86,7 +94,7 @@ def test_horizontal_flip_mirrors_that_share(probability: float) -> None:
 
 
 def rotations_and_factors(seed: int, count: int, degrees: float, scale: float) -> tuple[Tensor, Tensor]:
-    """What is drawn, in degrees and as a factor, measured in the middle of two ramps (N,)."""
+    """Measure the drawn angles (N,), in degrees, and factors (N,) in the middle of two ramps."""
     ramp = torch.arange(28.0).expand(28, 28)
     across = rotate_and_scale(ramp.expand(count, -1, -1), seeded(seed), degrees, scale)
     down = rotate_and_scale(ramp.T.expand(count, -1, -1), seeded(seed), degrees, scale)
@@ -115,7 +123,7 @@ def test_angles_and_factors_are_uniform_and_independent() -> None:
 
 
 def rectangles(mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Top, left, height and width (N,) of what is true in (N, H, W), once it is known to be one rectangle in each."""
+    """Assert that each mask of (N, H, W) is one rectangle, and return their tops, lefts, heights and widths (N,)."""
     (top, height), (left, width) = (
         (lines.byte().argmax(dim=1), lines.sum(dim=1)) for lines in (mask.any(dim=2), mask.any(dim=1))
     )
@@ -156,7 +164,7 @@ def test_erased_rectangles_are_distributed_as_torchvisions() -> None:
         assert_same_distribution(mine.double(), other.double())
 
 
-def test_erasing_leaves_the_rest_and_fills_with_random_pixels() -> None:
+def test_erasing_fills_with_uniform_noise_and_keeps_the_other_pixels() -> None:
     images = pictures(3000).float()
     inside = random_erasing(torch.full_like(images, NOWHERE), seeded(1), 0.3) != NOWHERE
     chosen = inside.flatten(1).any(dim=1)
@@ -164,11 +172,11 @@ def test_erasing_leaves_the_rest_and_fills_with_random_pixels() -> None:
     erased = random_erasing(images, seeded(1), 0.3)
     assert torch.equal(erased[~inside], images[~inside])
     assert_uniform(erased[inside], 0, 255)
-    assert len(erased[inside].unique()) > 0.95 * inside.sum()  # no pixel is another's
+    assert len(erased[inside].unique()) > 0.95 * inside.sum()  # the noise is drawn for each pixel
     assert torch.equal(random_erasing(images, seeded(1), 0.0), images)
 
 
-def test_erasing_leaves_an_image_that_no_candidate_fits() -> None:
+def test_erasing_keeps_an_image_that_no_candidate_fits() -> None:
     images = pictures(50, 1, 28).float()  # a height below 1 is no rectangle
     assert torch.equal(random_erasing(images, seeded(1), 1.0), images)
 
@@ -190,41 +198,43 @@ def test_cutout_is_a_clipped_square_about_a_uniform_pixel(side: int) -> None:
     assert torch.equal(cutout(images, seeded(2), side, fill=73.0), torch.where(inside, 73.0, images))
 
 
-@pytest.mark.parametrize("name", SETTINGS)
-def test_each_image_has_a_draw_of_its_own(name: str) -> None:
+@pytest.mark.parametrize("name", EACH)
+def test_each_image_has_its_own_draw(name: str) -> None:
     same = pictures(1).expand(200, -1, -1).float()
-    outputs = len(EACH[name](same, seeded(1)).flatten(1).unique(dim=0))
+    outputs = len(EACH[name][1](same, seeded(1)).flatten(1).unique(dim=0))
     possible = {"horizontal_flip": 2, "shift": 25}  # where they are few
     assert outputs == possible[name] if name in possible else outputs > 80
 
 
-@pytest.mark.parametrize("name", SETTINGS)
-def test_one_setting_turns_one_augmentation_on(name: str) -> None:
+@pytest.mark.parametrize("name", EACH)
+def test_a_setting_turns_on_its_own_augmentation_alone(name: str) -> None:
     images = pictures(100)
-    augment = Augmentation(fill=73.0, **{name: SETTINGS[name]})
+    augment = Augmentation(fill=73.0, **{name: VALUES[name]})
     augmented = augment(images, seeded(1))
     assert augmented.dtype == torch.float32
-    assert torch.equal(augmented, EACH[name](images.float(), seeded(1)))
+    assert torch.equal(augmented, EACH[name][1](images.float(), seeded(1)))
 
 
-ALL = Augmentation(fill=73.0, **SETTINGS)  # pyright: ignore[reportArgumentType]
+ALL = Augmentation(fill=73.0, **VALUES)
 
 
-def test_all_together_are_applied_one_after_the_other() -> None:
+def test_all_together_are_applied_in_the_order_of_their_fields() -> None:
     generator, images = seeded(1), pictures(100)
     expected = rotate_and_scale(horizontal_flip(images.float(), generator, 0.5), generator, 10.0, 0.2)
     expected = cutout(random_erasing(shift(expected, generator, 2), generator, 0.5), generator, 8, 73.0)
     assert torch.equal(ALL(images, seeded(1)), expected)
 
 
-def test_what_is_off_changes_and_draws_nothing() -> None:
+def test_a_setting_of_0_changes_and_draws_nothing() -> None:
+    assert Augmentation(fill=73.0).is_off
+    assert not any(Augmentation(fill=73.0, **{name: value}).is_off for name, value in VALUES.items())
     generator, images = seeded(1), pictures(20)
     before = generator.get_state()
     assert torch.equal(Augmentation(fill=73.0)(images, generator), images.float())
     assert torch.equal(generator.get_state(), before)
 
 
-def test_the_generator_alone_decides() -> None:
+def test_all_draws_come_from_the_given_generator() -> None:
     images = pictures(50)
     torch.manual_seed(5)
     before, first = torch.get_rng_state(), ALL(images, seeded(1))
@@ -236,26 +246,26 @@ def test_the_generator_alone_decides() -> None:
     assert not torch.equal(ALL(images, generator), ALL(images, generator))
 
 
-def test_uint8_and_float_agree_and_are_left_as_they_are() -> None:
+def test_uint8_and_float_images_give_the_same_and_are_not_modified() -> None:
     images = pictures(50)
     floats = images.float()
     assert torch.equal(ALL(images, seeded(1)), ALL(floats, seeded(1)))
     assert torch.equal(ALL(images, seeded(1)), ALL(images.double(), seeded(1)))
     assert torch.equal(images, pictures(50))
     assert torch.equal(floats, pictures(50).float())
-    for augment in EACH.values():
+    for _, augment in EACH.values():
         augment(floats, seeded(1))
         assert torch.equal(floats, pictures(50).float())
 
 
-def test_the_host_never_waits_for_a_value() -> None:
-    """On the meta device there is none: .item(), a branch on a tensor and a mask as an index raise."""
-    no_generator: Any = None  # there is none for that device
+def test_the_cpu_never_waits_for_a_value_on_the_device() -> None:
+    """Run on the meta device, which has no values: .item(), a branch on a tensor and a mask as an index raise."""
+    no_generator: Any = None  # that device has none
     augmented = ALL(torch.empty(8, 28, 28, dtype=torch.uint8, device="meta"), no_generator)
     assert augmented.shape == (8, 28, 28)
 
 
-def flips_what_may_not_be(recipe: dict[str, Any]) -> bool:
+def flips_digits(recipe: dict[str, Any]) -> bool:
     chosen = {key: option for default in recipe["defaults"] for key, option in default.items()}
     augment = recipe.get("data", {}).get("augment") or {}
     return bool(augment.get("horizontal_flip")) and not DATASETS[chosen.get("override /data", "mnist")].may_be_flipped
@@ -264,14 +274,14 @@ def flips_what_may_not_be(recipe: dict[str, Any]) -> bool:
 def test_no_recipe_mirrors_digits() -> None:
     recipes = [yaml.safe_load(path.read_text()) for path in (ROOT / "configs/recipe").glob("*.yaml")]
     assert recipes
-    assert not any(flips_what_may_not_be(recipe) for recipe in recipes)
+    assert not any(flips_digits(recipe) for recipe in recipes)
     digits = yaml.safe_load("{defaults: [override /data: mnist], data: {augment: {horizontal_flip: 0.5}}}")
-    assert flips_what_may_not_be(digits)
+    assert flips_digits(digits)
 
 
 @pytest.fixture
 def draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., np.ndarray]:
-    """The picture, in grey, that `python -m data` draws with these arguments of two random images of each class."""
+    """Run `python -m data` with these arguments on two random images of each class; return its picture in grey."""
 
     def draw(*arguments: str) -> np.ndarray:
         split = Images(pictures(20), torch.arange(10).repeat(2))
@@ -284,13 +294,39 @@ def draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., np.nd
     return draw
 
 
-def test_every_augmentation_has_its_limit_and_is_shown() -> None:
-    fields = {field.name: type(field.default) for field in dataclasses.fields(Augmentation) if field.name != "fill"}
-    assert {name: type(largest) for name, largest in AUGMENTATIONS.items()} == fields
-    assert sheets.TYPICAL.keys() == SETTINGS.keys() == EACH.keys() == fields.keys()
+def test_every_augmentation_is_configured_shown_and_tested() -> None:
+    configured = yaml.safe_load((ROOT / "configs/train.yaml").read_text())["data"]["augment"]
+    off = {name: getattr(Augmentation(fill=0), name) for name in SETTINGS}
+    assert {name: (type(value), value) for name, value in configured.items()} == {
+        name: (type(value), value) for name, value in off.items()
+    }
+    assert list(SETTINGS) == list(EACH)
+    assert all(0 < each["shown"] <= each["largest"] for each in SETTINGS.values())
 
 
-def test_the_picture_shows_what_its_words_say(draw: Callable[..., np.ndarray]) -> None:
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"shift": 99}, "data.augment.shift=99 is not valid, it should be a whole number from 0 to 28."),
+        ({"shift": 2.0}, "data.augment.shift=2.0 is not valid"),
+        ({"shift": True}, "data.augment.shift=True is not valid"),
+        ({"cutout": 57}, "data.augment.cutout=57 is not valid"),
+        ({"erasing": -0.1}, "data.augment.erasing=-0.1 is not valid, it should be a number from 0 to 1."),
+        ({"rotation": "10"}, "data.augment.rotation=10 is not valid, it should be a number from 0 to 180."),
+        ({"scale": math.nan}, "data.augment.scale=nan is not valid, it should be a number from 0 to 0.9."),
+    ],
+)
+def test_a_wrong_setting_is_refused(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(says)}"):
+        Augmentation(fill=73.0, **settings)
+
+
+def test_the_limits_themselves_and_whole_numbers_for_floats_are_valid() -> None:
+    assert not Augmentation(73.0, **{name: each["largest"] for name, each in SETTINGS.items()}).is_off
+    assert not Augmentation(73.0, rotation=180, erasing=1).is_off
+
+
+def test_the_picture_shows_the_augmented_images(draw: Callable[..., np.ndarray]) -> None:
     classes, each, together = draw(), draw("augmentation"), draw("augmentation", "horizontal_flip=1", "shift=0")
     assert len(classes) < len(together) < len(each)
 
@@ -309,17 +345,15 @@ def test_the_picture_shows_what_its_words_say(draw: Callable[..., np.ndarray]) -
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ("augmentation shfit=2", "there is no augmentation 'shfit', there are shift, horizontal_flip"),
+        ("augmentation shfit=2", "there is no key data.augment.shfit, there are horizontal_flip, rotation"),
         ("augmentation shift=2.5", "shift=2.5 is not valid, it should be a whole number from 0 to 28"),
-        ("augmentation shift", "shift is not valid"),
-        ("augmentation scale=nan", "scale=nan is not valid, it should be a number from 0 to 0.9"),
-        ("augmentation erasing=-0.1", "erasing=-0.1 is not valid"),
-        ("augmentation cutout=57", "cutout=57 is not valid"),
+        ("augmentation shift", "shift= is not valid"),
+        ("augmentation scale=1e9", "scale=1000000000.0 is not valid, it should be a number from 0 to 0.9"),
         ("shift=2", "invalid choice: 'shift=2'"),
-        ("classes shift=2", "name=value goes with augmentation"),
+        ("classes shift=2", "key=value goes with augmentation"),
     ],
 )
-def test_a_wrong_picture_is_refused(
+def test_a_wrong_command_is_one_line(
     arguments: str, says: str, draw: Callable[..., np.ndarray], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as exit:
@@ -341,9 +375,10 @@ def test_a_picture_that_cannot_be_written_is_one_line(
     assert f"{name} cannot be written" in line
 
 
-def test_a_wrong_setting_is_refused_before_torch_is_imported() -> None:
+@pytest.mark.parametrize(("argument", "status"), [("clases", 2), ("shift=2", 2), ("--help", 0)])
+def test_help_and_a_wrong_picture_name_do_not_import_torch(argument: str, status: int) -> None:
     program = "import sys, data.__main__ as program\ntry: program.main()\nfinally: assert 'torch' not in sys.modules"
-    command = [sys.executable, "-c", program, "augmentation", "shift=-1"]
+    command = [sys.executable, "-c", program, argument]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
+    assert done.returncode == status, done.stderr
+    assert done.stderr.count("\n") == (status != 0)

@@ -1,4 +1,4 @@
-"""Batches are what torchvision's per-image pipeline would make, in an order that (seed, epoch) alone decide."""
+"""Check that batches equal torchvision's per-image pipeline, in an order that depends on (seed, epoch) alone."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def batches_of(seed: int = 1, epoch: int = 0, first: int = 0) -> list[torch.Tens
 
 
 @pytest.mark.parametrize("size", [28, 64, 224, 14])
-def test_preparation_equals_torchvision(size: int) -> None:
+def test_preprocessing_equals_torchvision(size: int) -> None:
     transform = v2.Compose(
         [
             v2.ToDtype(torch.float32, scale=True),
@@ -28,21 +28,22 @@ def test_preparation_equals_torchvision(size: int) -> None:
         ]
     )
     expected = torch.stack([transform(image.unsqueeze(0)) for image in IMAGES[:4]])
-    prepared = Preprocess(0.3, 0.4, size)(IMAGES[:4])
-    assert prepared.dtype == torch.float32
-    torch.testing.assert_close(prepared, expected, rtol=1e-5, atol=1e-5)
+    preprocessed = Preprocess(0.3, 0.4, size)(IMAGES[:4])
+    assert preprocessed.dtype == torch.float32
+    torch.testing.assert_close(preprocessed, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("ahead", [0, 2, 3, 99])
-def test_images_stay_with_their_labels(ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many batches are made at once."""
+def test_images_keep_their_labels_however_many_batches_are_made_at_once(
+    ahead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(batches, "PIXELS_AHEAD", ahead * 8 * 28 * 28)
     preprocess, size = Preprocess(0.3, 0.4, 28), 8
     made = list(TrainingBatches(SPLIT, size, preprocess, 1, lambda: (0, 1)))
     assert len(made) == 5
     order = epoch_order(50, 1, 0)[size:]
-    for place, (images, labels) in enumerate(made):
-        assert torch.equal(labels, order[place * size : (place + 1) * size])
+    for i, (images, labels) in enumerate(made):
+        assert torch.equal(labels, order[i * size : (i + 1) * size])
         assert torch.equal(images, preprocess(IMAGES[labels]))
 
 
@@ -55,13 +56,13 @@ def test_order_is_a_function_of_seed_and_epoch() -> None:
     assert torch.equal(torch.cat(batches_of(seed=1, epoch=2)), torch.cat(batches_of(seed=1, epoch=2)))
     orders = {tuple(epoch_order(50, seed, epoch).tolist()) for seed in range(4) for epoch in range(4)}
     assert len(orders) == 16
-    torch.manual_seed(5)  # neither read nor moved by the order
+    torch.manual_seed(5)  # a global state that the order neither reads nor changes
     before = torch.get_rng_state()
     epoch_order(50, 1, 1)
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_beginning_later_gives_the_rest_of_the_same_epoch() -> None:
+def test_a_later_first_batch_gives_the_rest_of_the_same_epoch() -> None:
     whole = batches_of(epoch=3)
     for first in range(4):
         rest = batches_of(epoch=3, first=first)
@@ -69,9 +70,9 @@ def test_beginning_later_gives_the_rest_of_the_same_epoch() -> None:
         assert all(torch.equal(a, b) for a, b in zip(whole[first:], rest, strict=True))
 
 
-def test_draws_within_a_batch_are_a_function_of_its_place() -> None:
+def test_draws_on_a_batch_depend_on_seed_epoch_and_batch_alone() -> None:
     def draws(epoch: int, first: int) -> list[float]:
-        torch.manual_seed(first)  # what was drawn before does not matter
+        torch.manual_seed(first)  # earlier draws must not matter
         loader = TrainingBatches(SPLIT, 16, Preprocess(0.3, 0.4, 28), 1, lambda: (epoch, first))
         return [torch.rand(()).item() for _ in loader]
 
@@ -79,7 +80,7 @@ def test_draws_within_a_batch_are_a_function_of_its_place() -> None:
     assert len({*draws(0, 0), *draws(1, 0)}) == 6
 
 
-def test_augmentation_draws_by_its_batch_and_leaves_other_draws_alone() -> None:
+def test_augmentation_draws_depend_on_the_batch_and_change_no_other_draws() -> None:
     def draws(seed: int, epoch: int, first: int, augmented: bool = True) -> tuple[list[float], list[float]]:
         own: list[float] = []
 
@@ -87,9 +88,8 @@ def test_augmentation_draws_by_its_batch_and_leaves_other_draws_alone() -> None:
             own.append(torch.rand((), generator=generator).item())
             return images
 
-        place = (epoch, first)
         loader = TrainingBatches(
-            SPLIT, 16, Preprocess(0.3, 0.4, 28), seed, lambda: place, augment if augmented else None
+            SPLIT, 16, Preprocess(0.3, 0.4, 28), seed, lambda: (epoch, first), augment if augmented else None
         )
         return own, [torch.rand(()).item() for _ in loader]
 
@@ -99,8 +99,8 @@ def test_augmentation_draws_by_its_batch_and_leaves_other_draws_alone() -> None:
     assert not {*draws(1, 0, 0)[0]} & {*draws(1, 0, 0)[1]}
 
 
-def test_places_have_seeds_of_their_own() -> None:
-    seeds = {stream_seed(seed, *place) for seed in range(3) for place in [(0,), (1,), (0, 0), (0, 1), (1, 0)]}
+def test_every_rng_key_has_its_own_seed() -> None:
+    seeds = {stream_seed(seed, *rng_key) for seed in range(3) for rng_key in [(0,), (1,), (0, 0), (0, 1), (1, 0)]}
     assert len(seeds) == 15
     assert all(0 <= seed < 2**63 for seed in seeds)
 

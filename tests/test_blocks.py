@@ -1,4 +1,4 @@
-"""The blocks compute their papers' equations, dropout acts in training alone, and the weights begin as they should."""
+"""Test the blocks against their papers' equations, dropout in training and evaluation, and the initial weights."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def maps(channels: int, side: int = 6) -> Tensor:
 
 
 def convolutions_and_norms(block: nn.Module) -> tuple[list[nn.Conv2d], list[nn.BatchNorm2d]]:
-    """In the order of the forward pass; set to evaluation, the norms with statistics and scales of their own."""
+    """Return both kinds in the order of the forward pass, in evaluation mode, with random statistics and scales."""
     convolutions = [module for module in block.eval().modules() if isinstance(module, nn.Conv2d)]
     norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
     for module in norms:
@@ -32,7 +32,7 @@ def norm(x: Tensor, n: nn.BatchNorm2d) -> Tensor:
 
 @pytest.mark.parametrize("paper", [False, True])
 @pytest.mark.parametrize(("channels", "stride"), [(4, 1), (8, 2)])
-def test_residual_block(channels: int, stride: int, paper: bool) -> None:
+def test_residual_block_computes_its_equation(channels: int, stride: int, paper: bool) -> None:
     block = ResidualBlock(4, channels, stride, paper=paper)
     convolutions, norms = convolutions_and_norms(block)
     x = maps(4)
@@ -45,13 +45,13 @@ def test_residual_block(channels: int, stride: int, paper: bool) -> None:
     torch.testing.assert_close(block(x), F.relu(residual + shortcut))
 
 
-def test_a_residual_block_without_a_residual_is_its_shortcut() -> None:
+def test_residual_block_with_a_zero_residual_returns_its_shortcut() -> None:
     block = ResidualBlock(4, 4, stride=1, paper=False)
     nn.init.zeros_(block.get_parameter("residual.4.weight"))  # the last norm's scale
     assert torch.equal(block(maps(4)), maps(4).relu())
 
 
-def test_dense_layer_appends_its_maps() -> None:
+def test_dense_layer_appends_its_maps_to_its_input() -> None:
     layer = DenseLayer(6, growth_rate=3)
     (convolution,), (batch_norm,) = convolutions_and_norms(layer)
     x = maps(6)
@@ -69,7 +69,7 @@ def test_dense_block_keeps_every_layers_maps_in_order() -> None:
         assert torch.equal(outputs[:, : x.shape[1]], x)
 
 
-def test_inception_paths_all_read_the_input() -> None:
+def test_inception_concatenates_four_paths_of_its_input() -> None:
     block = Inception(6, 2, (3, 4), (5, 7), 8, batch_norm=False)
     (one, three_reduce, three, five_reduce, five, proj), _ = convolutions_and_norms(block)
     x = maps(6)
@@ -107,8 +107,8 @@ def test_dropout_acts_in_training_alone(name: str, places: int) -> None:
 @pytest.mark.parametrize(
     "name", ["mlp", "alexnet", "vgg11", "nin", "googlenet", "resnet18", "densenet", "lenet", "softmax_regression"]
 )
-def test_initialisation(name: str) -> None:
-    """Kaiming normal in front of ReLU: standard deviation sqrt(2 / fan-in). Xavier uniform elsewhere: a bound."""
+def test_initial_weights_have_the_distribution_of_the_activation(name: str) -> None:
+    """Expect Kaiming normal for ReLU, standard deviation sqrt(2 / fan-in), and Xavier uniform, bounded, for others."""
     torch.manual_seed(0)
     network = models.create(name, image_size=28)
     layers = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
@@ -128,11 +128,11 @@ def test_initialisation(name: str) -> None:
         elif layer.weight.numel() > 1000:
             deviation = (2 / fan_in) ** 0.5
             assert layer.weight.std().item() == pytest.approx(deviation, rel=0.1)
-            assert layer.weight.abs().max() > 2.5 * deviation  # a uniform distribution ends at 1.73
+            assert layer.weight.abs().max() > 2.5 * deviation  # a uniform distribution is bounded by 1.73
 
 
-def test_every_class_of_nin_begins_alive() -> None:
-    """A class whose map is nowhere above zero would get no gradient."""
+def test_every_class_map_of_nin_begins_positive() -> None:
+    """A class whose map is negative everywhere would get no gradient."""
     torch.manual_seed(0)
     outputs = models.create("nin", image_size=28).eval()(torch.randn(4, 1, 28, 28))
     assert outputs.min() > 0

@@ -1,4 +1,4 @@
-"""The data sets are the official ones, read as torchvision reads them; anything else is refused."""
+"""Check that the data sets are the official ones, equal to what torchvision reads, and that other files are refused."""
 
 import gzip
 import hashlib
@@ -18,7 +18,7 @@ from data.splits import PERMUTATION
 
 @pytest.fixture(scope="module")
 def extracted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The archives in torchvision's layout, decompressed by gzip alone."""
+    """Decompress the archives into torchvision's layout, with gzip alone."""
     root = tmp_path_factory.mktemp("extracted")
     for packed in ARCHIVES.glob("*/raw/*.gz"):
         target = root / packed.relative_to(ARCHIVES).with_suffix("")
@@ -28,7 +28,7 @@ def extracted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_equals_what_torchvision_reads(name: str, extracted: Path) -> None:
+def test_images_labels_and_classes_equal_torchvisions(name: str, extracted: Path) -> None:
     vision = getattr(torchvision.datasets, DATASETS[name].folder)
     train, test = (vision(str(extracted), train=train) for train in (True, False))
     everything = data.load(name, val_size=0)
@@ -42,19 +42,19 @@ def test_equals_what_torchvision_reads(name: str, extracted: Path) -> None:
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_pixel_statistics(name: str) -> None:
+def test_recorded_mean_and_std_are_those_of_the_training_pixels(name: str) -> None:
     splits = data.load(name, val_size=0)
     pixels = splits.train.images.double() / 255
-    assert splits.facts.mean == pytest.approx(pixels.mean().item(), abs=1e-10)
-    assert splits.facts.std == pytest.approx(pixels.std(correction=0).item(), abs=1e-10)
+    assert splits.info.mean == pytest.approx(pixels.mean().item(), abs=1e-10)
+    assert splits.info.std == pytest.approx(pixels.std(correction=0).item(), abs=1e-10)
 
 
-def test_another_copy_gives_the_same(extracted: Path) -> None:
+def test_a_copy_below_root_gives_the_same_splits(extracted: Path) -> None:
     bundled, copy = data.load("mnist"), data.load("mnist", root=extracted)
     assert all(torch.equal(a, b) for a, b in zip(bundled.train + bundled.test, copy.train + copy.test, strict=True))
 
 
-def test_validation_is_the_head_of_the_recorded_permutation() -> None:
+def test_validation_images_are_the_first_of_the_recorded_permutation() -> None:
     order = np.load(PERMUTATION).tolist()
     assert sorted(order) == list(range(60_000))
     assert order == sorted(order, key=lambda i: hashlib.sha256(f"refzoo {i}".encode()).digest())
@@ -94,10 +94,10 @@ def other_size(content: bytes) -> bytes:
     ("damage", "says"),
     [
         (truncate, "wrong length: 5004 bytes, expected 10008"),
-        (lambda _: b"", "too short: 0 bytes, expected 10008"),
+        (lambda _: b"", "wrong length: 0 bytes, expected 10008"),
         (flip_a_bit, "not the official file: SHA-256"),
-        (other_magic, "magic 00000d01, expected 00000801"),
-        (other_size, r"shape \(9999,\), expected \(10000,\)"),
+        (other_magic, "not the official file: SHA-256"),
+        (other_size, "not the official file: SHA-256"),
         (lambda content: content + b"\0", "wrong length: more bytes, expected 10008"),
     ],
 )
@@ -129,19 +129,20 @@ def test_a_damaged_archive_is_refused(extracted: Path, tmp_path: Path, damage, s
 
 
 def test_swapped_and_missing_files_are_refused(extracted: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is neither"):
-        data.load("mnist", root=tmp_path)
+    for missing in (tmp_path, "~no_such_user"):
+        with pytest.raises(DataError, match="there is neither"):
+            data.load("mnist", root=missing)
     shutil.copytree(extracted / "MNIST", tmp_path / "MNIST")
     raw = tmp_path / "MNIST/raw"
-    shutil.copy(extracted / "FashionMNIST/raw" / IMAGES, raw / IMAGES)  # right in all but its bytes
+    shutil.copy(extracted / "FashionMNIST/raw" / IMAGES, raw / IMAGES)  # the right header, other bytes
     with pytest.raises(DataError, match="not the official file"):
         data.load("mnist", root=tmp_path)
     shutil.copy(raw / LABELS, raw / IMAGES)
-    with pytest.raises(DataError, match="magic 00000801, expected 00000803"):
+    with pytest.raises(DataError, match="wrong length: 10008 bytes, expected 7840016"):
         data.load("mnist", root=tmp_path)
 
 
-def test_no_more_is_decompressed_than_belongs_there(tmp_path: Path) -> None:
+def test_a_gzip_bomb_is_not_decompressed(tmp_path: Path) -> None:
     content = struct.pack(">HBBI", 0, 8, 1, 100) + bytes(1 << 28)
     (tmp_path / "labels.gz").write_bytes(gzip.compress(content, compresslevel=1))
     asked = []
@@ -159,5 +160,5 @@ def test_no_more_is_decompressed_than_belongs_there(tmp_path: Path) -> None:
 
 
 def test_labels_out_of_range_are_refused() -> None:
-    with pytest.raises(DataError, match="holds the label 9, expected labels below num_classes=9"):
+    with pytest.raises(DataError, match="has the label 9, expected labels below num_classes=9"):
         data.load("mnist", num_classes=9)

@@ -1,4 +1,4 @@
-"""`python -m models` counts rightly, and is read easily."""
+"""Test `python -m models`: its counts, its tables and its error messages."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str, columns: int = 80) -> 
     main()
 
 
-def test_lenet_by_hand() -> None:
+def test_stages_of_lenet_are_as_computed_by_hand() -> None:
     assert describe("lenet") == [
         Stage("c1", (1, 6, 24, 24), (25 + 1) * 6, 24 * 24 * 6 * 25),
         Stage("s2", (1, 6, 12, 12), 0, 0),
@@ -41,12 +41,12 @@ def test_lenet_by_hand() -> None:
         ("vgg11", {"in_channels": 3, "num_classes": 1000}, 7_609_090_048),  # the published 7.6 G
     ],
 )
-def test_multiply_adds(name: str, arguments: dict[str, object], multiply_adds: int) -> None:
+def test_multiply_adds_are_those_of_the_literature(name: str, arguments: dict[str, object], multiply_adds: int) -> None:
     assert sum(stage.multiply_adds for stage in describe(name, **arguments)) == multiply_adds
 
 
 @pytest.mark.parametrize("name", models.names())
-def test_stages_are_the_whole_network(name: str) -> None:
+def test_stages_contain_all_parameters_of_the_network(name: str) -> None:
     stages = describe(name, image_size=28)
     network = models.create(name, image_size=28)
     assert [stage.name for stage in stages] == [child for child, _ in network.named_children()]
@@ -54,7 +54,7 @@ def test_stages_are_the_whole_network(name: str) -> None:
     assert stages[-1].output == (1, 10)
 
 
-def test_one_network(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stages_of_one_network_are_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     run(monkeypatch, "resnet18", "--image-size", "224", "variant=paper", "--in-channels=3", "--num-classes=1000")
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == "resnet18 output parameters multiply-adds"
@@ -62,17 +62,21 @@ def test_one_network(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     assert lines[-1] == "total 11,689,512 1,814,073,344"
 
 
-def test_all_networks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_networks_are_printed_in_markdown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     run(monkeypatch, "--markdown")
-    markdown = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert set(lines.pop(1)) == {"|", "-"}
+    markdown = [" ".join(line.split()) for line in lines]
     assert markdown[0] == "| network | parameters at 28 | mult-adds | size | parameters at size | mult-adds |"
     assert "| lenet | 44,426 | 281.6 k | - | - | - |" in markdown
     assert "| vgg11 | 9,749,770 | 134.3 M | 224 | 128,806,154 | 7.547 G |" in markdown
-    assert len(markdown) == 2 + len(models.names())
+    assert len(markdown) == 1 + len(models.names())
 
 
 @pytest.mark.parametrize("columns", [60, 80])
-def test_the_widest_table_fits(
+def test_widest_table_fits_the_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int
 ) -> None:
     run(monkeypatch, "googlenet", "batch_norm=true", columns=columns)
@@ -86,14 +90,18 @@ def test_the_widest_table_fits(
     [
         (["resnet81"], "there is no network 'resnet81', did you mean 'resnet18'? Valid: softmax_regression, mlp, "),
         (["densenet", "grow_rate=3"], "densenet has no argument 'grow_rate', did you mean 'growth_rate'? Valid: "),
-        (["alexnet", "batch_norm=maybe"], "alexnet: batch_norm must be bool, got 'maybe'"),
+        (
+            ["alexnet", "batch_norm=maybe"],
+            "alexnet: batch_norm must be a valid boolean, unable to interpret input, got 'maybe'",
+        ),
+        (["lenet", "pooling=min"], "lenet: pooling must be 'average' or 'max', got 'min'"),
         (["alexnet", "batch_norm"], "expected name=value, got 'batch_norm'"),
         (["--image-size=28"], "--image-size needs a network: "),
         (["lenet", "--image-size", "big"], "argument --image-size: invalid int value: 'big'"),
         (["lenet", "--image-size", "32"], "LeNet reads 28 x 28 images, got image_size=32"),
     ],
 )
-def test_wrong_commands(
+def test_wrong_command_ends_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     with pytest.raises(SystemExit) as stop:
@@ -106,7 +114,7 @@ def test_wrong_commands(
 
 
 @pytest.mark.parametrize(("argument", "status"), [("--help", 0), ("resnet81", 2)])
-def test_torch_is_not_waited_for(argument: str, status: int) -> None:
+def test_help_and_wrong_name_do_not_import_torch(argument: str, status: int) -> None:
     command = [sys.executable, "-X", "importtime", "-m", "models", argument]
     process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert process.returncode == status

@@ -1,4 +1,4 @@
-"""A run with `weights=` begins where those weights are."""
+"""Test `weights=`: a run begins with the weights of a file."""
 
 import shutil
 from collections.abc import Callable
@@ -15,13 +15,15 @@ from models.weights import initialize_from, serialize
 
 RunTrain = Callable[..., Run]
 CARD = {"data": "mnist", "input": {}, "classes": [], "metrics": {}, "training": {}, "versions": {}}
-STANDING = ("optimizer=sgd", "optimizer.lr=1e-30", "epochs=1")
+UNCHANGED = ("optimizer=sgd", "optimizer.lr=1e-30", "epochs=1")
 
 
-def test_it_begins_with_the_network_and_the_weights(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_begins_with_the_network_and_the_weights_of_the_file(
+    run_train: RunTrain, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = run_train("model=mlp", "model.hidden_sizes=[64,32]", "epochs=1", folder="first")
     monkeypatch.chdir(first.folder.parent)
-    second = run_train("weights=first", "data=fashion_mnist", *STANDING, folder="second")
+    second = run_train("weights=first", "data=fashion_mnist", *UNCHANGED, folder="second")
     assert second.status == 0, second.errors
     before, after = models.load(first.folder).state_dict(), models.load(second.folder).state_dict()
     assert before.keys() == after.keys()
@@ -31,13 +33,13 @@ def test_it_begins_with_the_network_and_the_weights(run_train: RunTrain, monkeyp
     assert card["training"]["weights"] == "first/weights.safetensors"  # no path of this machine
 
 
-def test_arguments_that_are_given_win(run_train: RunTrain) -> None:
+def test_arguments_of_the_command_line_override_those_of_the_file(run_train: RunTrain) -> None:
     first = run_train("model=mlp", "model.dropout=0.5", "epochs=1", folder="first")
-    second = run_train(f"weights={first.folder}", "model.dropout=0.1", *STANDING, folder="second")
+    second = run_train(f"weights={first.folder}", "model.dropout=0.1", *UNCHANGED, folder="second")
     assert models.card(second.folder)["arguments"]["dropout"] == 0.1
 
 
-def test_a_run_goes_on_when_what_it_began_with_is_gone(run_train: RunTrain) -> None:
+def test_run_is_resumed_without_the_file_it_began_with(run_train: RunTrain) -> None:
     first = run_train("model=softmax_regression", "epochs=1", folder="first")
     settings = (f"weights={first.folder}", "scheduler=constant")
     whole = run_train(*settings, folder="whole")
@@ -59,7 +61,7 @@ def test_a_run_goes_on_when_what_it_began_with_is_gone(run_train: RunTrain) -> N
         (["-m", "weights=a,b"], 2, "weights=a,b: weights has one value, also in a sweep."),
     ],
 )
-def test_what_does_not_fit_is_said_before_anything_is_written(
+def test_wrong_weights_are_refused_before_a_folder_exists(
     run_train: RunTrain, tmp_path: Path, words: list[str], status: int, says: str
 ) -> None:
     file = tmp_path / "file"
@@ -78,8 +80,10 @@ def test_what_does_not_fit_is_said_before_anything_is_written(
         ("resnet18", {"image_size": 28}, {"linear.weight", "linear.bias"}),
     ],
 )
-def test_another_number_of_classes(tmp_path: Path, name: str, arguments: dict[str, Any], head: set[str]) -> None:
-    """All but the layer that depends on it is taken over."""
+def test_other_number_of_classes_keeps_the_new_head(
+    tmp_path: Path, name: str, arguments: dict[str, Any], head: set[str]
+) -> None:
+    """Expect all tensors of the file but those of the layer that depends on the number of classes."""
     file, there = tmp_path / "file", {**arguments, "num_classes": 7}
     trained = models.create(name, **there)
     file.write_bytes(serialize(trained, name, there, CARD))
@@ -90,7 +94,7 @@ def test_another_number_of_classes(tmp_path: Path, name: str, arguments: dict[st
         assert torch.equal(tensor, fresh[key] if key in head else trained.state_dict()[key]), key
 
 
-def test_the_head_of_nin_is_its_last_block(tmp_path: Path) -> None:
+def test_other_number_of_classes_keeps_the_last_block_of_nin(tmp_path: Path) -> None:
     file, there = tmp_path / "file", {"image_size": 28, "num_classes": 7}
     file.write_bytes(serialize(models.create("nin", **there), "nin", there, CARD))
     network = models.create("nin", image_size=28)
@@ -101,15 +105,15 @@ def test_the_head_of_nin_is_its_last_block(tmp_path: Path) -> None:
     assert kept == {key for key in fresh if key.startswith(last) and fresh[key].dim() > 1}
 
 
-def test_another_width_is_refused(tmp_path: Path) -> None:
+def test_weights_of_another_width_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(serialize(models.create("mlp"), "mlp", {}, CARD))
     network = models.create("mlp", hidden_sizes=(128,))
-    with pytest.raises(WeightsError, match=r"holds a mlp with hidden_sizes=\[256\], this run has \(128,\)"):
+    with pytest.raises(WeightsError, match=r"holds a mlp with hidden_sizes=\[256\], this run has \[128\]"):
         initialize_from(network, {"hidden_sizes": (128,)}, cards.read(file))
 
 
-def test_another_function_of_the_same_shapes_is_refused(tmp_path: Path) -> None:
+def test_weights_of_another_function_with_the_same_shapes_are_refused(tmp_path: Path) -> None:
     file, relu = tmp_path / "file", {"activation": "relu"}
     file.write_bytes(serialize(models.create("lenet", **relu), "lenet", relu, CARD))
     with pytest.raises(WeightsError, match="holds a lenet with activation=relu, this run has sigmoid"):

@@ -63,7 +63,7 @@ def test_it_adds_the_networks_that_are_lacking(
 
 
 def test_the_tables() -> None:
-    """AlexNet's multiply-adds in the textbook geometry are those of the paper's layers, counted by hand."""
+    """AlexNet's multiply-adds with the ImageNet stem are those of the paper's layers, counted by hand."""
     convolutions = 54**2 * 96 * 11**2 + 26**2 * 256 * 25 * 96 + 12**2 * 9 * (256 * 384 + 384 * 384 + 384 * 256)
     work = convolutions + 25 * 256 * 4096 + 4096 * 4096 + 4096 * 10
     found = {"by_batch_size": {"32": [3.0, 1.0, 2.0]}, "by_image_size": {"224": [work / 1e6 * 0.5]}}

@@ -1,7 +1,9 @@
-"""torch.hub finds every network, fresh and trained, and keeps out of the way of a program's own packages."""
+"""Test torch.hub: it builds every network, untrained and trained, and leaves a program's own packages alone."""
 
 import ast
+import inspect
 import json
+import re
 import runpy
 import shutil
 import sys
@@ -28,13 +30,13 @@ def load(name: str, root: Path = ROOT, **arguments: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch.hub.list and torch.hub.help know no local folder: this one is what they would have downloaded."""
+    """Give torch.hub.list and torch.hub.help, which read no local folder, this one in place of a download."""
     monkeypatch.setattr(torch.hub, "_get_cache_or_reload", lambda *_, **__: str(ROOT))
 
 
 @pytest.fixture
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Weights as they are published: softmax_regression-mnist, lenet-mnist and, by ReLU, lenet_relu-mnist."""
+    """Publish softmax_regression-mnist, lenet-mnist and lenet_relu-mnist in a temporary folder."""
     load("lenet")
     cards: Any = sys.modules["refzoo_models.cards"]
     for name, network, arguments in [
@@ -50,26 +52,25 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_list_is_of_networks() -> None:
+def test_list_names_the_networks_alone() -> None:
     assert torch.hub.list("") == sorted(models.names())
     module = runpy.run_path(str(ROOT / "hubconf.py"))
     assert [module[name].__name__ for name in models.names()] == models.names()
 
 
 @every_network
-def test_each_says_what_it_is(name: str) -> None:
+def test_help_shows_source_arguments_and_weights(name: str) -> None:
     text = torch.hub.help("", name) or ""
-    file, network = models.NETWORKS[name].split(".")
-    paper = ast.get_docstring(ast.parse((ROOT / "models" / f"{file}.py").read_text(encoding="utf-8"))) or "none"
-    assert text.startswith(paper)
-    assert f"\n{network}: (N, in_channels, " in text
-    for argument, (kind, default) in models.signature(name).items():
-        assert f"{argument}: {kind} = {default!r}" in text
+    network = models.network_class(name)
+    assert text.startswith(inspect.getdoc(sys.modules[network.__module__]) or "none")
+    assert f"\n{network.__name__}: Map images (N, in_channels, " in text
+    for argument, default in models.defaults(name).items():
+        assert re.search(rf"\b{argument}: [^=]+ = {re.escape(repr(default))}[,.]", text)
     assert f"{name}-fashion_mnist" in text
 
 
 @every_network
-def test_a_fresh_one_is_what_create_makes(name: str) -> None:
+def test_untrained_network_is_that_of_create(name: str) -> None:
     torch.manual_seed(0)
     network = load(name, image_size=28, num_classes=7)
     torch.manual_seed(0)
@@ -83,7 +84,7 @@ def test_a_fresh_one_is_what_create_makes(name: str) -> None:
     ("weights", "name"),
     [("mnist", "lenet-mnist"), ("lenet-mnist", "lenet-mnist"), ("lenet_relu-mnist", "lenet_relu-mnist")],
 )
-def test_published_weights(weights: str, name: str, published: Path) -> None:
+def test_trained_network_is_that_of_load(weights: str, name: str, published: Path) -> None:
     images, expected = torch.randn(2, 1, 28, 28), models.load(published / f"{name}.safetensors")
     for network in (load("lenet", weights=weights), load("lenet", weights=published / f"{name}.safetensors")):
         assert not network.training
@@ -113,17 +114,17 @@ def test_published_weights(weights: str, name: str, published: Path) -> None:
         ({"imagesize": 28}, "ValueError", "lenet has no argument 'imagesize', did you mean 'image_size'"),
     ],
 )
-def test_wrong_requests(arguments: dict[str, Any], error: str, says: str) -> None:
+def test_wrong_request_raises_an_error_with_valid_names(arguments: dict[str, Any], error: str, says: str) -> None:
     with pytest.raises(Exception, match=says) as raised:
         load("lenet", **arguments)
     assert raised.type.__name__ == error
 
 
-def test_arguments_that_agree_are_no_contradiction(published: Path) -> None:
+def test_arguments_equal_to_those_of_the_weights_are_accepted(published: Path) -> None:
     arguments = {"image_size": 28, "layers_per_block": (1, 1, 1, 1)}
     content = serialize(models.create("densenet", **arguments), "densenet", arguments, CARD)
     (published / "mine").write_bytes(content)
-    with pytest.raises(Exception, match="is not a card"):  # whoever puts files there has cards for them
+    with pytest.raises(Exception, match="is not a card"):  # a file in the folder of published weights needs one
         load("densenet", weights=published / "mine")
     file = published / "run" / "weights.safetensors"
     file.parent.mkdir()
@@ -131,7 +132,7 @@ def test_arguments_that_agree_are_no_contradiction(published: Path) -> None:
     load("densenet", weights=file.parent, **arguments)
 
 
-def test_a_program_keeps_its_own_models(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_keeps_its_own_package_models(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [module for module in sys.modules if module.partition(".")[0] == "refzoo_models"]:
         monkeypatch.delitem(sys.modules, name)
     own = ModuleType("models")

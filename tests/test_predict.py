@@ -1,4 +1,4 @@
-"""Image files of every kind become what a network was trained on, or one clear line."""
+"""Check that image files of every kind become what a network was trained on, or end in one clear line."""
 
 import io
 import json
@@ -36,13 +36,13 @@ class Answer(NamedTuple):
 
     @property
     def lines(self) -> list[str]:
-        """Without the one that names the weights."""
+        """Return the output without its first line, which names the weights."""
         return self.output.splitlines()[1:]
 
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    """A network whose answers are known: class k for light in the k-th of ten bands, from left to right."""
+    """Write weights with known answers: class k for light in the k-th of ten bands, from left to right."""
     network = models.create("softmax_regression")
     columns = torch.arange(28) * 10 // 28
     with torch.no_grad():
@@ -64,7 +64,7 @@ def weights(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(weights: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
-    """`predict.py --weights <bands>` with these words, as the shell sees it."""
+    """Run `predict.py --weights <bands>` with these words in this process."""
     monkeypatch.chdir(weights.parent)
 
     def predicted(*words: str, weights: str = str(weights)) -> Answer:
@@ -85,7 +85,7 @@ def band(k: int, scale: int = 5) -> Image.Image:
 
 
 def seven(size: int = 112, ink: Any = 255, paper: Any = 0, mode: str = "L") -> Image.Image:
-    """In the left upper part of its picture."""
+    """Draw a seven in the upper left part of a picture."""
     image, unit = Image.new(mode, (size, size), paper), size / 112
     corners = [(12 * unit, 16 * unit), (60 * unit, 16 * unit), (30 * unit, 80 * unit)]
     ImageDraw.Draw(image).line(corners, fill=ink, width=round(10 * unit), joint="curve")
@@ -99,14 +99,14 @@ def pixels(image: Image.Image, folder: Path, dataset: str = "mnist", kind: str =
 
 
 def differ(one: np.ndarray, other: np.ndarray) -> float:
-    """Grey levels of a pixel, on average."""
+    """Return the mean absolute difference of a pixel, in grey levels."""
     return float(np.abs(one - other).mean())
 
 
 # The program
 
 
-def test_each_file_has_its_line(run: Callable[..., Answer]) -> None:
+def test_each_file_gets_a_line(run: Callable[..., Answer]) -> None:
     names = [f"{'long ' * (k == 3)}{k}.png" for k in range(10)]
     for k, name in enumerate(names):
         band(k).save(name)
@@ -121,7 +121,7 @@ def test_each_file_has_its_line(run: Callable[..., Answer]) -> None:
     assert run("0.png", "--top", "99").lines[0].count("band") == 10
 
 
-def test_json_holds_the_answers(run: Callable[..., Answer]) -> None:
+def test_json_holds_the_results(run: Callable[..., Answer]) -> None:
     band(4, scale=1).save("4.png")
     Path("text.png").write_text("hello")
     status, output, errors = run("4.png", "text.png", "--json", "-", "--top", "10")
@@ -142,7 +142,7 @@ def test_json_holds_the_answers(run: Callable[..., Answer]) -> None:
     assert len(json.loads(Path("answers.json").read_text())[0]["top"]) == 2
 
 
-def test_json_replaces_no_picture(run: Callable[..., Answer]) -> None:
+def test_json_overwrites_no_other_file(run: Callable[..., Answer]) -> None:
     band(4).save("a.png")
     before = Path("a.png").read_bytes()
     Path("package.json").write_text('{"name": "mine"}')
@@ -161,7 +161,7 @@ def test_json_replaces_no_picture(run: Callable[..., Answer]) -> None:
     assert (Path("a.png").read_bytes(), Path("package.json").read_text()) == (before, '{"name": "mine"}')
 
 
-def test_closed_streams_and_alphabets_lose_no_answer(weights: Path, tmp_path: Path) -> None:
+def test_closed_streams_and_unprintable_names_lose_no_result(weights: Path, tmp_path: Path) -> None:
     band(5).save(tmp_path / "fünf 五.png")
     words = ["predict.py", "--weights", str(weights), str(tmp_path / "fünf 五.png"), "-"]
     command = shlex.join([sys.executable, *words, "--json", str(tmp_path / "answers.json")])
@@ -180,13 +180,13 @@ def test_closed_streams_and_alphabets_lose_no_answer(weights: Path, tmp_path: Pa
     assert "f\\xfcnf \\u4e94.png  band 5" in shell.stdout
 
 
-def test_polarity_of_other_data_is_as_told(run: Callable[..., Answer]) -> None:
+def test_with_another_data_set_only_the_polarity_flag_negates(run: Callable[..., Answer]) -> None:
     Image.eval(band(6), lambda level: 255 - level).save("6.png")
     assert "band 6" not in run("6.png", "--top", "1").lines[0]
     assert "band 6" in run("6.png", "--top", "1", "--polarity", "dark-on-light").lines[0]
 
 
-def test_standard_input_is_a_file(run: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dash_reads_standard_input(run: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stored(band(7), "PNG"))))
     assert run("-").lines[0].startswith("-  band 7")
 
@@ -205,7 +205,7 @@ def test_standard_input_is_a_file(run: Callable[..., Answer], monkeypatch: pytes
         (("a.png", "--weights", ""), 2, "--weights is missing"),
     ],
 )
-def test_a_wrong_command_is_answered(run: Callable[..., Answer], words: tuple[str, ...], status: int, says: str):
+def test_a_wrong_command_is_one_line(run: Callable[..., Answer], words: tuple[str, ...], status: int, says: str):
     found = run(*words)
     assert (found.status, found.output) == (status, "")
     assert says in found.errors
@@ -213,7 +213,7 @@ def test_a_wrong_command_is_answered(run: Callable[..., Answer], words: tuple[st
 
 
 def png(width: int, height: int) -> bytes:
-    """A file of some 70 bytes that declares this size."""
+    """Return a PNG file of about 70 bytes whose header declares this size."""
     chunks = (
         (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)),
         (b"IDAT", zlib.compress(b"")),
@@ -234,7 +234,7 @@ def half_of(image: Image.Image, kind: str) -> bytes:
 
 
 def torn(image: Image.Image, kind: str, **options: Any) -> bytes:
-    """With a hole in its middle, its directory at its end left whole."""
+    """Overwrite the middle third of a file; a TIFF's directory, at its end, stays whole."""
     hole = len(content := stored(image, kind, **options)) // 3
     return content[:hole] + b"\xff" * hole + content[2 * hole :]
 
@@ -271,7 +271,7 @@ noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 60), np.u
     ids=lambda value: value if isinstance(value, str) else "",
 )
 @pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
-def test_a_file_that_shows_nothing_says_so(
+def test_an_unreadable_or_empty_picture_says_why(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], content: bytes, says: str, dataset: str
 ) -> None:
     path = tmp_path / "picture.png"
@@ -284,7 +284,7 @@ def test_a_file_that_shows_nothing_says_so(
 def test_libtiff_writes_nothing_on_the_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "fax.tiff"
     path.write_bytes(torn(noise.convert("1"), "TIFF", compression="group4"))
-    pictures.read(str(path), "fashion_mnist")  # it makes of a torn fax what it can, and complains
+    pictures.read(str(path), "fashion_mnist")  # libtiff decodes what it can, and complains
     assert capfd.readouterr() == ("", "")
 
 
@@ -294,14 +294,16 @@ def test_one_bad_file_is_named_and_the_others_classified(run: Callable[..., Answ
     (tmp_path / "folder.png").mkdir()
     Path("text.png").write_text("hello")
     strange = "new\nline \x1b[31mred\u202e.png"
-    bad = ["missing.png", "pipe.png", "folder.png", "text.png", "null\0byte", strange]
+    bad = ["missing.png", "pipe.png", "folder.png", "text.png", "null\0byte", "~no_such_user/a.png", strange]
     found = run("2.png", *bad, "./2.png")
     assert found.status == 3
     assert [line.split()[0] for line in found.lines] == ["2.png", "./2.png"]
     assert all("band 2" in line for line in found.lines)
     said = found.errors.splitlines()
     assert len(said) == len(bad)
-    for line, says in zip(said, ("is no file missing.png", "no regular file", "a folder", "no", "null"), strict=False):
+    reasons = ["missing.png does not exist", "not a regular file", "a folder", "not an image", "null"]
+    reasons += 2 * ["does not exist"]
+    for line, says in zip(said, reasons, strict=True):
         assert line.startswith("refzoo: ")
         assert says in line
     assert r"new\nline \x1b[31mred\u202e.png" in said[-1]
@@ -311,7 +313,7 @@ def test_one_bad_file_is_named_and_the_others_classified(run: Callable[..., Answ
     assert run("missing.png").status == 3
 
 
-def test_a_file_that_may_not_be_read_is_named(run: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_read_permission_is_named(run: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
     band(2).save("2.png")
 
     def refuse(*_: Any) -> None:
@@ -326,17 +328,17 @@ def test_a_file_that_may_not_be_read_is_named(run: Callable[..., Answer], monkey
     assert "2.png cannot be read (Permission denied)" in found.errors
 
 
-def test_of_an_animation_the_first_picture_counts(run: Callable[..., Answer]) -> None:
+def test_the_first_picture_of_an_animation_is_classified(run: Callable[..., Answer]) -> None:
     frames = [band(k).convert("P") for k in (1, 5, 8)]
     for name in ("moving.gif", "moving.png", "moving.webp", "pages.tiff"):
         frames[0].convert("RGB").save(name, save_all=True, append_images=frames[1:])
         found = run(name, "--top", "1")
         assert found.status == 0
         assert "band 1" in found.lines[0]
-        assert found.errors == f"refzoo: {name} holds several pictures, only the first is looked at.\n"
+        assert found.errors == f"refzoo: {name} holds several pictures, only the first is classified.\n"
 
 
-def test_nothing_slow_or_unneeded_is_imported(weights: Path) -> None:
+def test_torch_is_imported_late_and_lightning_and_hydra_never(weights: Path) -> None:
     band(3).save(weights.with_name("3.png"))
     script = (
         "import sys, predict\n"
@@ -354,7 +356,7 @@ def test_nothing_slow_or_unneeded_is_imported(weights: Path) -> None:
 # Digits
 
 
-def test_a_digit_fills_its_box_and_is_centred_by_its_mass(tmp_path: Path) -> None:
+def test_a_digit_fills_its_box_and_is_centred_by_its_centre_of_mass(tmp_path: Path) -> None:
     for size in (40, 112, 300, 1000):
         for shown in (seven(size), seven(size).transpose(Image.Transpose.ROTATE_90)):
             found = pixels(shown, tmp_path)
@@ -367,7 +369,7 @@ def test_a_digit_fills_its_box_and_is_centred_by_its_mass(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
-def test_every_kind_of_file_shows_the_same(tmp_path: Path, dataset: str) -> None:
+def test_every_format_and_mode_gives_the_same_pixels(tmp_path: Path, dataset: str) -> None:
     grey = seven()
     expected = pixels(grey, tmp_path, dataset)
     assert 10 < expected.mean() < 100
@@ -405,18 +407,18 @@ def test_every_kind_of_file_shows_the_same(tmp_path: Path, dataset: str) -> None
         assert differ(found, expected) < 10, (image.mode, kind)
 
 
-def test_a_float_picture_with_holes_is_refused(tmp_path: Path) -> None:
+def test_a_float_picture_with_nan_is_refused(tmp_path: Path) -> None:
     levels = np.asarray(seven(), np.float32).copy()
     levels[5, 5] = np.nan
     with pytest.raises(DataError, match="not finite"):
         pixels(Image.fromarray(levels), tmp_path, kind="TIFF")
 
 
-def test_the_camera_s_orientation_is_respected(tmp_path: Path) -> None:
+def test_the_exif_orientation_is_applied(tmp_path: Path) -> None:
     upright = seven(60)
     expected = pixels(upright, tmp_path)
     turn = Image.Transpose
-    stored_as = {  # EXIF 2.32, tag 274: how the stored picture came of the upright one
+    stored_as = {  # EXIF 2.32, tag 274: how the upright picture was turned to store it
         2: turn.FLIP_LEFT_RIGHT,
         3: turn.ROTATE_180,
         4: turn.FLIP_TOP_BOTTOM,
@@ -433,7 +435,7 @@ def test_the_camera_s_orientation_is_respected(tmp_path: Path) -> None:
         assert differ(pixels(upright.transpose(operation), tmp_path), expected) > 10
 
 
-def test_uneven_paper_and_dust_are_taken_away(tmp_path: Path) -> None:
+def test_uneven_light_and_dust_are_removed(tmp_path: Path) -> None:
     expected = pixels(seven(200), tmp_path)
     ink = np.asarray(seven(200)) / 255
     y, x = np.mgrid[-1:1:200j, -1:1:200j]
@@ -445,16 +447,16 @@ def test_uneven_paper_and_dust_are_taken_away(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
-@pytest.mark.parametrize("place", [(0, 0), (1300, 900), (2888, 1888)])
+@pytest.mark.parametrize("corner", [(0, 0), (1300, 900), (2888, 1888)])
 @pytest.mark.parametrize(("mode", "ink", "paper"), [("L", 0, 255), ("RGBA", (0, 0, 90, 255), (0, 0, 0, 0))])
-def test_what_is_small_on_a_large_page_is_looked_at_closely(
-    tmp_path: Path, dataset: str, place: tuple[int, int], mode: str, ink: Any, paper: Any
+def test_a_small_object_on_a_large_page_is_zoomed_in_on(
+    tmp_path: Path, dataset: str, corner: tuple[int, int], mode: str, ink: Any, paper: Any
 ) -> None:
     alone = seven(112, ink, paper, mode)
     page = Image.new(mode, (3000, 2000), paper)
-    page.paste(alone, place)
+    page.paste(alone, corner)
     expected = pixels(alone, tmp_path, dataset)
-    one_column = 10  # of difference: the middle of a picture is where it rounds to
+    one_column = 10  # of difference, as the centre is rounded
     assert differ(pixels(page, tmp_path, dataset), expected) < one_column
     if mode == "L":
         assert differ(pixels(page, tmp_path, dataset, "JPEG", quality=90), expected) < one_column
@@ -468,7 +470,7 @@ def test_a_digit_may_touch_the_border(tmp_path: Path) -> None:
         assert differ(pixels(image.crop(box), tmp_path), expected) < 3
 
 
-def test_a_tile_with_transparent_corners_is_its_own_background(tmp_path: Path) -> None:
+def test_a_tile_with_transparent_corners_is_a_background(tmp_path: Path) -> None:
     corners = Image.new("L", (112, 112), 0)
     ImageDraw.Draw(corners).rounded_rectangle((0, 0, 111, 111), 25, fill=255)
     tile = seven(ink="black", paper="white", mode="RGB")
@@ -488,7 +490,7 @@ def test_polarity_can_be_forced(tmp_path: Path) -> None:
             pictures.read(path, "mnist", wrong)
 
 
-def test_a_little_ink_outweighs_a_large_reflection(tmp_path: Path) -> None:
+def test_a_little_dark_ink_outweighs_a_large_reflection(tmp_path: Path) -> None:
     plain, shiny = (Image.new("L", (120, 120), 200) for _ in range(2))
     ImageDraw.Draw(shiny).rectangle((2, 2, 117, 100), fill=215)
     for image in (plain, shiny):
@@ -497,7 +499,7 @@ def test_a_little_ink_outweighs_a_large_reflection(tmp_path: Path) -> None:
     assert differ(one, other) < 3
 
 
-# The data sets' own images
+# Images of the data sets
 
 
 @pytest.fixture
@@ -507,7 +509,7 @@ def some(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], np.ndarray]:
 
 
 @pytest.mark.parametrize(("dataset", "share"), [("mnist", 1), ("fashion_mnist", 0.96)])
-def test_the_data_s_own_images_stay_as_they_are(
+def test_images_of_the_data_sets_stay_as_they_are(
     some: Callable[[str], np.ndarray], tmp_path: Path, dataset: str, share: float
 ) -> None:
     images = some(dataset).astype(int)
@@ -518,7 +520,7 @@ def test_the_data_s_own_images_stay_as_they_are(
 
 
 @pytest.mark.parametrize(("dataset", "limit"), [("mnist", 8), ("fashion_mnist", 16)])
-def test_enlarged_and_off_centre_they_come_back(
+def test_enlarged_and_moved_images_of_the_data_sets_are_recovered(
     some: Callable[[str], np.ndarray], tmp_path: Path, dataset: str, limit: float
 ) -> None:
     distances = []
@@ -526,7 +528,7 @@ def test_enlarged_and_off_centre_they_come_back(
         sheet = Image.new("L", (240, 200), 255)
         sheet.paste(Image.fromarray(255 - image).resize((112, 112), Image.Resampling.NEAREST), (100, 20))
         distances.append(differ(pixels(sheet, tmp_path, dataset), image.astype(int)))
-    assert np.mean(distances) < limit  # a pixel aside it is 17 and 23
+    assert np.mean(distances) < limit  # moved by one pixel, they differ by 17 and 23
     assert max(distances) < 35
 
 
@@ -543,7 +545,7 @@ def test_a_garment_is_trimmed_and_centred(tmp_path: Path) -> None:
 # The samples
 
 
-def test_the_samples_are_small_and_show_what_they_are_named_for() -> None:
+def test_the_samples_are_small_and_named_for_what_they_show() -> None:
     files = [path for path in ROOT.glob("samples/*/*") if path.is_file()]
     assert 0 < sum(path.stat().st_size for path in files) < 150_000
     for path in files:

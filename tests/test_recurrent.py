@@ -1,4 +1,4 @@
-"""The recurrent networks against their equations, written out here in the plainest way: gate by gate, step by step."""
+"""Test the recurrent networks against their equations, written here gate by gate and step by step."""
 
 import pytest
 import torch
@@ -55,7 +55,7 @@ every_network = pytest.mark.parametrize("network", EQUATIONS)
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
-    """On a busy machine these thousands of small products otherwise wait for threads: 50 s where one takes 6 s."""
+    """Use one thread: on a busy machine, thousands of small products otherwise wait for threads, 50 s in place of 6."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -125,7 +125,7 @@ def test_outputs_and_gradients_are_those_of_the_equations(network, num_layers, d
 
 
 @every_network
-def test_evaluation_drops_nothing(network):
+def test_evaluation_applies_no_dropout(network):
     images = torch.randn(3, 1, 28, 28)
     built = build(network, hidden_size=5, num_layers=2, dropout=0.5).eval()
     assert torch.equal(built(images), built(images))
@@ -133,7 +133,7 @@ def test_evaluation_drops_nothing(network):
 
 
 @pytest.mark.parametrize(("network", "layer"), [("rnn", nn.RNN), ("lstm", nn.LSTM), ("gru, reset after", nn.GRU)])
-def test_the_rows_are_the_time_steps(network, layer):
+def test_rows_are_the_time_steps(network, layer):
     built = build(network, hidden_size=5)
     library = layer(28, 5, batch_first=True)
     library.load_state_dict(built.recurrent.state_dict())
@@ -153,7 +153,7 @@ def reset_before() -> GRUDirection:
 
 
 def reset_after(gru: GRUDirection) -> nn.GRU:
-    """The form of cuDNN with the same weights; its second bias is zero."""
+    """Build the form of cuDNN with the same weights; its second bias is zero."""
     after = nn.GRU(28, 5).double()
     after.load_state_dict(
         {
@@ -175,7 +175,7 @@ def test_the_two_forms_of_the_gru_differ_in_the_recurrent_term_of_the_candidate(
     u_c = before.weight_hh[10:]
 
     def entering_the_second_step(states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The reset gate, the state, and what the two add to the argument of the candidate's tanh."""
+        """Return the reset gate, the state, and the term that the two add inside the candidate's tanh."""
         state, next_state = states
         reset_gate, update_gate = gru_gates(rows[1], state, *before.parameters())
         candidate = (next_state - update_gate * state) / (1 - update_gate)
@@ -200,16 +200,16 @@ def test_the_two_forms_of_the_gru_agree_where_the_reset_gate_commutes_with_the_p
 
 
 @every_network
-def test_torchs_initialisation_is_uniform(network):
+def test_torch_initialisation_is_uniform(network):
     bound = 40**-0.5
-    for parameter in build(network, hidden_size=40).recurrent.parameters():
+    for parameter in build(network, hidden_size=40, init="torch").recurrent.parameters():
         assert parameter.abs().max() <= bound
         assert parameter.std().item() == pytest.approx(bound / 3**0.5, rel=0.2)
 
 
 @every_network
-def test_orthogonal_initialisation(network):
-    built = build(network, hidden_size=40, num_layers=2, bidirectional=True, init="orthogonal")
+def test_default_initialisation_is_orthogonal(network):
+    built = build(network, hidden_size=40, num_layers=2, bidirectional=True)
     biases: dict[str, Tensor] = {}
     for name, parameter in built.named_parameters():
         gates = parameter.split(40)
@@ -233,15 +233,15 @@ def test_orthogonal_initialisation(network):
 @pytest.mark.parametrize(
     ("network", "count"), [("rnn", 21_514), ("lstm", 82_186), ("gru", 61_578), ("gru, reset after", 61_962)]
 )
-def test_parameters(network, count):
+def test_parameters_are_as_many_as_computed_by_hand(network, count):
     assert sum(parameter.numel() for parameter in build(network).parameters()) == count
 
 
 @every_network
 @pytest.mark.parametrize(("num_layers", "directions"), [(1, 1), (2, 2)])
-def test_multiply_adds(network, num_layers, directions):
+def test_multiply_adds_are_as_many_as_computed_by_hand(network, num_layers, directions):
     with torch.device("meta"):
-        built = build(network, num_layers=num_layers, bidirectional=directions == 2, init="orthogonal")
+        built = build(network, num_layers=num_layers, bidirectional=directions == 2)
         images = torch.empty(1, 1, 28, 28)
     with FlopCounterMode(display=False) as counter:
         built(images)
@@ -251,7 +251,7 @@ def test_multiply_adds(network, num_layers, directions):
 
 
 @every_network
-def test_weights_are_assigned_to_a_network_without_memory(network):
+def test_weights_are_assigned_to_a_network_on_the_meta_device(network):
     built = build(network, hidden_size=5)
     with torch.device("meta"):
         empty = build(network, hidden_size=5)
@@ -260,7 +260,7 @@ def test_weights_are_assigned_to_a_network_without_memory(network):
     assert torch.equal(empty(images), built(images))
 
 
-def test_the_gru_runs_in_bfloat16():
+def test_gru_runs_in_bfloat16():
     built = build("gru")
     images = torch.randn(3, 1, 28, 28)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -269,7 +269,7 @@ def test_the_gru_runs_in_bfloat16():
     assert_close(logits.float(), built(images), atol=0.02, rtol=0)
 
 
-def test_the_gru_is_exported_for_every_batch_size():
+def test_gru_is_exported_for_every_batch_size():
     built = build("gru", hidden_size=5).eval()
     batch = torch.export.Dim("batch", min=1)
     exported = torch.export.export(built, (torch.randn(2, 1, 28, 28),), dynamic_shapes=({0: batch},)).module()
@@ -290,7 +290,7 @@ def test_the_gru_is_exported_for_every_batch_size():
         ({"init": "xavier"}, "init must be one of torch, orthogonal, got 'xavier'"),
     ],
 )
-def test_refuses_bad_arguments(network, arguments, message):
+def test_wrong_values_are_refused(network, arguments, message):
     with pytest.raises(ValueError, match=message):
         build(network, **arguments)
 
@@ -300,6 +300,6 @@ def test_refuses_bad_arguments(network, arguments, message):
     ("shape", "message"),
     [((2, 1, 32, 32), "reads 28 x 28 images, got 32 x 32"), ((2, 3, 28, 28), "images of 1 channels, got 3")],
 )
-def test_refuses_other_images(network, shape, message):
+def test_images_of_another_shape_are_refused(network, shape, message):
     with pytest.raises(ValueError, match=message):
         build(network)(torch.zeros(shape))

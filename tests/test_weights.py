@@ -1,4 +1,4 @@
-"""A weights file gives back the network it was made of, or one clear error."""
+"""Test weights files: one gives back its network, or one clear WeightsError."""
 
 import json
 import pickle
@@ -29,7 +29,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def tamper(file: Path, change, reseal: bool) -> None:
-    """Change a file's card and tensors in place; resealed, its SHA-256 is made to fit again."""
+    """Change a file's card and tensors in place; with `reseal`, compute its SHA-256 anew."""
     with safe_open(file, framework="pt") as opened:
         card = json.loads(opened.metadata()["refzoo"])
         tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
@@ -40,13 +40,13 @@ def tamper(file: Path, change, reseal: bool) -> None:
     save_file(tensors, file, {"refzoo": json.dumps(card)})
 
 
-def test_the_network_comes_back(file: Path) -> None:
+def test_loaded_network_equals_the_stored_one(file: Path) -> None:
     torch.manual_seed(0)
     network = models.create("lenet", **ARGUMENTS).eval()
     torch.manual_seed(7)
     state = torch.get_rng_state()
     loaded = models.load(file)
-    assert torch.equal(state, torch.get_rng_state())  # nothing was drawn for weights that are replaced anyway
+    assert torch.equal(state, torch.get_rng_state())  # no random numbers for weights that are replaced
     images = torch.randn(3, 1, 28, 28)
     assert torch.equal(loaded(images), network(images))
     assert not loaded.training
@@ -54,14 +54,14 @@ def test_the_network_comes_back(file: Path) -> None:
     assert torch.equal(models.load(file.parent)(images), network(images))  # the run folder
 
 
-def test_the_card_is_complete(file: Path) -> None:
+def test_card_holds_every_argument(file: Path) -> None:
     card = models.card(file)
     assert card["network"] == "lenet"
     assert card["data"] == "mnist"
-    assert card["arguments"] == {key: a.default for key, a in models.signature("lenet").items()} | ARGUMENTS
+    assert card["arguments"] == models.defaults("lenet") | ARGUMENTS
 
 
-def test_the_same_network_gives_the_same_bytes() -> None:
+def test_same_network_gives_the_same_bytes() -> None:
     network = models.create("lenet")
     assert len({serialize(network, "lenet", {}, {"b": 1, "a": [2]}) for _ in range(8)}) == 1
 
@@ -74,7 +74,7 @@ def test_the_same_network_gives_the_same_bytes() -> None:
         (lambda card, tensors: card.pop("sha256"), "is damaged: its SHA-256"),
     ],
 )
-def test_a_change_is_noticed(file: Path, change, says: str) -> None:
+def test_change_of_card_or_tensors_is_refused(file: Path, change, says: str) -> None:
     tamper(file, change, reseal=False)
     with pytest.raises(WeightsError, match=says):
         models.load(file)
@@ -89,21 +89,20 @@ def test_a_change_is_noticed(file: Path, change, says: str) -> None:
         (lambda card, tensors: card.update(network="mlp"), "cannot be built: mlp has no argument"),
         (lambda card, tensors: card.update(network="mlp", arguments=SIZES), "lacks hidden.0.0.bias and 1 more"),
         (lambda card, tensors: card.update(network="gru", arguments=SIZES | {"num_layers": None}), "cannot be built"),
-        (lambda card, tensors: card.update(deep=json.loads("[" * 900 + "]" * 900)), "values that no card of ours has"),
         (lambda card, tensors: card["arguments"].update(foo=1), "cannot be built: lenet has no argument 'foo'"),
         (lambda card, tensors: card["arguments"].update(activation="step"), "activation must be one of"),
-        (lambda card, tensors: card["arguments"].update(num_classes=10**9), "impossible arguments"),
+        (lambda card, tensors: card["arguments"].update(num_classes=10**9), r"output.*is \[10.*expected \[10000"),
         (lambda card, tensors: card["arguments"].update(num_classes="ten"), "impossible arguments"),
         (lambda card, tensors: card.update(arguments=[1]), r"whose arguments is \[1\]"),
         (lambda card, tensors: card.pop("classes"), "whose classes is None"),
         (lambda card, tensors: card["arguments"].update(num_classes=9), r"output.*is \[10.*expected \[9"),
         (lambda card, tensors: tensors.pop("output.bias"), "lacks output.bias"),
-        (lambda card, tensors: tensors.update(extra=torch.zeros(1)), "holds extra, which lenet has not"),
+        (lambda card, tensors: tensors.update(extra=torch.zeros(1)), "holds extra, which lenet does not have"),
         (lambda card, tensors: tensors["c1.0.weight"].view(-1)[0].fill_(float("nan")), "c1.0.weight holds .* finite"),
         (lambda card, tensors: tensors.update({"output.bias": torch.zeros(10).long()}), "output.bias is .* expected"),
     ],
 )
-def test_a_file_of_something_else_is_refused(file: Path, change, says: str) -> None:
+def test_card_and_tensors_that_do_not_fit_are_refused(file: Path, change, says: str) -> None:
     tamper(file, change, reseal=True)
     with pytest.raises(WeightsError, match=says):
         models.load(file)
@@ -111,7 +110,7 @@ def test_a_file_of_something_else_is_refused(file: Path, change, says: str) -> N
 
 @pytest.fixture
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A published file, `mlp-mnist`, with its card beside it."""
+    """Publish `mlp-mnist`, a file and the copy of its card, in a temporary folder."""
     folder = tmp_path / "published"
     folder.mkdir()
     monkeypatch.setattr(cards, "PUBLISHED", folder)
@@ -123,7 +122,7 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_published_weights_go_by_their_name(published: Path, tmp_path: Path) -> None:
+def test_published_weights_are_loaded_by_name(published: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     network, images = models.create("mlp").eval(), torch.randn(2, 1, 28, 28)
     for source in ("mlp-mnist", published / "mlp-mnist.safetensors"):
@@ -133,13 +132,13 @@ def test_published_weights_go_by_their_name(published: Path, tmp_path: Path) -> 
         models.load("mlp-mnits")
 
 
-def copied(name: str, into: str, folder: Path) -> None:
+def copy_pair(name: str, into: str, folder: Path) -> None:
     for suffix in (".safetensors", ".json"):
         (folder / f"{into}{suffix}").write_bytes((folder / f"{name}{suffix}").read_bytes())
 
 
-def test_a_pair_under_another_name_is_refused(published: Path) -> None:
-    copied("mlp-mnist", "lenet-mnist", published)
+def test_renamed_pair_is_refused(published: Path) -> None:
+    copy_pair("mlp-mnist", "lenet-mnist", published)
     assert cards.published() == ["mlp-mnist", "lenet-mnist"]
     for source in ("lenet-mnist", published / "lenet-mnist.safetensors"):
         with pytest.raises(WeightsError, match=r"lenet-mnist.safetensors holds the weights mlp-mnist: it was renamed"):
@@ -148,7 +147,7 @@ def test_a_pair_under_another_name_is_refused(published: Path) -> None:
 
 
 @pytest.mark.parametrize("half", [".json", ".safetensors"])
-def test_half_a_pair_is_noticed(published: Path, half: str) -> None:
+def test_file_without_card_and_card_without_file_are_refused(published: Path, half: str) -> None:
     (published / f"mlp-mnist{half}").unlink()
     (published / "._mlp-mnist.json").write_text("of another system's file manager")
     assert cards.published() == ["mlp-mnist"]
@@ -156,7 +155,9 @@ def test_half_a_pair_is_noticed(published: Path, half: str) -> None:
         models.load("mlp-mnist")
 
 
-def test_links_lead_to_the_card(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_links_to_published_weights_are_checked_too(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "link.safetensors").symlink_to(published / "mlp-mnist.safetensors")
     models.load(tmp_path / "link.safetensors")
     (tmp_path / "weights").symlink_to(published)
@@ -175,7 +176,7 @@ def test_links_lead_to_the_card(published: Path, tmp_path: Path, monkeypatch: py
             models.load("mlp-mnist")
 
 
-def test_a_published_name_means_the_same_in_every_folder(
+def test_published_name_comes_before_a_folder_of_that_name(
     published: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = published.parent / "mlp-mnist"
@@ -186,11 +187,13 @@ def test_a_published_name_means_the_same_in_every_folder(
     assert models.card("./mlp-mnist")["network"] == "lenet"
 
 
-def test_a_file_that_is_not_its_cards_is_refused_also_when_it_was_read_before(published: Path) -> None:
+def test_damaged_file_or_card_is_refused_even_if_it_was_read_before(published: Path) -> None:
     models.load("mlp-mnist")
     file, card = published / "mlp-mnist.safetensors", published / "mlp-mnist.json"
     whole, stated = file.read_bytes(), json.loads(card.read_text())
-    file.write_bytes(serialize(models.create("mlp"), "mlp", {}, PUBLISHED, storage="float16"))  # whole, another one
+    file.write_bytes(
+        serialize(models.create("mlp"), "mlp", {}, PUBLISHED, storage="float16")
+    )  # without damage, but another one
     for read in (models.load, models.card):
         with pytest.raises(WeightsError, match=r"is damaged: its sha256 is .*, its card says"):
             read("mlp-mnist")
@@ -212,8 +215,8 @@ def test_a_file_that_is_not_its_cards_is_refused_also_when_it_was_read_before(pu
 
 @pytest.mark.parametrize(("name", "arguments"), [("gru", {}), ("resnet18", {"image_size": 28})])
 @pytest.mark.parametrize("storage", STORAGE)
-def test_storage(name: str, arguments: dict[str, int], storage: str, file: Path) -> None:
-    """Held to numpy's own 16-bit floats, and to the bound of a rounding: half a step of its channel."""
+def test_storage_rounds_as_documented(name: str, arguments: dict[str, int], storage: str, file: Path) -> None:
+    """Expect numpy's own 16-bit floats, and for int8 an error of at most half a step of the channel."""
     network = models.create(name, **arguments)
     file.write_bytes(serialize(network, name, arguments, CARD, storage=storage))
     assert models.card(file)["storage"] == storage
@@ -233,7 +236,7 @@ def test_storage(name: str, arguments: dict[str, int], storage: str, file: Path)
             assert now[0].size < 100 or len({*now[0].ravel().round(7)}) > 20
 
 
-def test_a_channel_of_zeros_survives_int8(file: Path) -> None:
+def test_channel_of_zeros_is_stored_as_int8(file: Path) -> None:
     network = models.create("softmax_regression")
     torch.nn.init.zeros_(network.output.weight)  # type: ignore[union-attr]
     file.write_bytes(serialize(network, "softmax_regression", {}, CARD, storage="int8"))
@@ -257,7 +260,7 @@ def test_scales_that_do_not_fit_are_refused(file: Path, change, says: str) -> No
         models.load(file)
 
 
-def test_a_loaded_network_does_not_hang_on_its_file(file: Path) -> None:
+def test_loaded_network_does_not_depend_on_its_file(file: Path) -> None:
     network, images = models.load(file), torch.randn(1, 1, 28, 28)
     before = network(images)
     file.write_bytes(b"")
@@ -268,13 +271,13 @@ def test_a_loaded_network_does_not_hang_on_its_file(file: Path) -> None:
     "content",
     [b"", b"hello", bytes(100), b"\xff" * 100, pickle.dumps({"a": 1}), (1 << 40).to_bytes(8, "little") + b"{}"],
 )
-def test_other_files_are_refused(file: Path, content: bytes) -> None:
+def test_file_of_another_format_is_refused(file: Path, content: bytes) -> None:
     file.write_bytes(content)
     with pytest.raises(WeightsError, match=r"not a readable safetensors file|its header says 10995116277"):
         models.load(file)
 
 
-def test_damage_at_any_place_is_noticed(file: Path) -> None:
+def test_truncated_flipped_and_longer_files_are_refused(file: Path) -> None:
     whole = file.read_bytes()
     generator = torch.Generator().manual_seed(0)
     for place in torch.randint(0, len(whole), (100,), generator=generator).tolist():
@@ -287,7 +290,7 @@ def test_damage_at_any_place_is_noticed(file: Path) -> None:
         models.load(file)
 
 
-def test_what_is_missing_or_foreign_is_said(tmp_path: Path) -> None:
+def test_missing_file_and_missing_card_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="there are no weights at"):
         models.load(tmp_path / "nothing")
     with pytest.raises(WeightsError, match="there are no weights at"):
