@@ -15,6 +15,7 @@ class DataError(Exception):
 class DatasetInfo:
     """Describe a data set. `mean` and `std` are those of pixels in [0, 1]."""
 
+    title: str  # as its authors write it
     folder: str  # torchvision's name of the data set's folder and class
     licence: str
     classes: tuple[str, ...]
@@ -27,6 +28,7 @@ class DatasetInfo:
 DATASETS = {
     # LeCun, Cortes & Burges, "The MNIST database of handwritten digits", 1998
     "mnist": DatasetInfo(
+        title="MNIST",
         folder="MNIST",
         licence="CC BY-SA 3.0",
         classes=("0", "1", "2", "3", "4", "5", "6", "7", "8", "9"),
@@ -43,6 +45,7 @@ DATASETS = {
     # Xiao, Rasul & Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms", 2017,
     # the files of the second release (31 August 2017)
     "fashion_mnist": DatasetInfo(
+        title="Fashion-MNIST",
         folder="FashionMNIST",
         licence="MIT",
         classes=(

@@ -52,8 +52,8 @@ def check_unchanged(folder: Path, configuration: dict[str, Any]) -> None:
     """Raise SettingsError at the first key whose value differs from the recorded one and may not."""
     recorded = _flatten(read_yaml(folder / "config.yaml", dict))
     current = _flatten(configuration)
-    choices_first = sorted(recorded.keys() | current.keys(), key=lambda key: (not key.endswith(("name", "_target_")), key))
-    for key in choices_first:  # of another network, say, all its arguments differ too
+    keys = sorted(recorded.keys() | current.keys())
+    for key in sorted(keys, key=lambda key: not key.endswith(("name", "_target_"))):  # what was chosen, then the rest
         before, now = recorded.get(key), current.get(key)
         if before == now or key.split(".")[0] in MUTABLE_KEYS or key in PROCESS_KEYS:
             continue

@@ -73,7 +73,7 @@ def short_table(files: Files) -> str:
         accuracies = [f"{test_accuracy(file):.2f}" if file else "no weights yet" for file in found]
         sizes = {f"{file.card['parameters']:,}": None for file in found if file}  # recipes may differ in size
         rows.append([f"`{network}`", *accuracies, " and ".join(sizes) or "-"])
-    return table(["network", *(f"{facts.folder}, %" for facts in data.DATASETS.values()), "parameters"], *rows)
+    return table(["network", *(f"{info.title}, %" for info in data.DATASETS.values()), "parameters"], *rows)
 
 
 def long_table(files: Files) -> str:

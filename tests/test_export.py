@@ -231,7 +231,7 @@ def test_missing_packages(lenet: tuple[Path, bytes], run: Callable[..., Done], m
     done = run("--weights", lenet[0])
     assert (done.status, done.errors) == (
         5,
-        "refzoo: export needs onnxscript. Install them with: uv sync --extra onnx\n",
+        "refzoo: export needs onnxscript. Run it with: uv run --extra onnx export.py\n",
     )
 
 

@@ -1,41 +1,140 @@
-"""What the README shows is what the program says."""
+"""Compare README.md and the pages in docs/ with the program: names, keys, tables, code and links."""
 
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 import models
 from models import cards
 
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parent
+while not (ROOT / "pyproject.toml").exists():
+    ROOT = ROOT.parent
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md")))
+}
+README, CONFIGURATION = PAGES["README.md"], PAGES["docs/configuration.md"]
+LONGEST_README = 1300  # words
+NOT_COMMITTED = {"runs/", "outputs/", "multirun/"}
 
 
-def test_the_table_of_networks_is_the_one_that_is_printed() -> None:
+def keys(section: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in section.items():
+        if isinstance(value, dict):
+            yield from keys(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key
+
+
+def heading_anchors(page: str) -> set[str]:
+    """Return the anchors that GitHub gives to a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", page, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_readme_is_short() -> None:
+    assert len(README.split()) <= LONGEST_README
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_to_a_file_and_a_heading(page: str) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", PAGES[page]):
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert target.exists(), link
+        if anchor:
+            assert anchor in heading_anchors(target.read_text(encoding="utf-8")), link
+
+
+def test_readme_and_index_link_every_page() -> None:
+    pages = {Path(page).name for page in PAGES if page.startswith("docs/")} - {"README.md"}
+    for index in ("README.md", "docs/README.md"):
+        linked = {Path(link).name for link in re.findall(r"\]\(([^)#\s]+\.md)\)", PAGES[index])}
+        assert pages <= linked, index
+
+
+def test_published_weights_that_are_named_exist() -> None:
+    pattern = r"(?:--weights |weights=|recipe=|load\(\"|card\(\")([a-z0-9_]+-(?:fashion_)?mnist)\b"
+    named = {name for page in PAGES.values() for name in re.findall(pattern, page)}
+    published = {name for name in named if not name.startswith("fast")}
+    assert len(published) >= 2
+    assert published <= set(cards.published())
+    assert all((ROOT / "configs" / "recipe" / f"{name}.yaml").exists() for name in named)
+
+
+def test_sample_pictures_that_are_named_exist() -> None:
+    named = [name for page in PAGES.values() for name in re.findall(r"\bsamples/\w+/[\w.-]+\.\w+", page)]
+    assert named
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_layout_names_every_program_and_folder() -> None:
+    (layout,) = re.findall(r"## Layout\n\n```\n(.+?)```", README, flags=re.DOTALL)
+    named = set(re.findall(r"(?:^|  )([a-z]+(?:\.py|/))(?= )", layout, flags=re.MULTILINE))
+    programs = {path.name for path in ROOT.glob("*.py")}
+    folders = {f"{path.name}/" for path in ROOT.glob("[a-z]*") if path.is_dir()} - NOT_COMMITTED
+    assert named == programs | folders
+
+
+def test_readme_shows_code_of_lenet() -> None:
+    source = [line.strip() for line in (ROOT / "models" / "lenet.py").read_text(encoding="utf-8").splitlines()]
+    (shown,) = re.findall(r"```python\n(self\..+?)```", README, flags=re.DOTALL)
+    first = source.index(shown.splitlines()[0])
+    assert source[first : first + shown.count("\n")] == shown.splitlines()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("page", "first_line"), [("README.md", "import data"), ("docs/export.md", "import torch")])
+def test_snippet_runs_as_it_is(page: str, first_line: str) -> None:
+    (snippet,) = re.findall(rf"```python\n({first_line}\n.+?)```", PAGES[page], flags=re.DOTALL)
+    subprocess.run([sys.executable, "-W", "error", "-c", snippet], cwd=ROOT, check=True)
+
+
+def test_readme_has_a_result_for_every_network() -> None:
+    (results,) = re.findall(r"<!-- results: begin -->\n(.+?)<!-- results: end -->", README, flags=re.DOTALL)
+    named = set(re.findall(r"^\| `(\w+)` \|", results, flags=re.MULTILINE))
+    assert named >= set(models.names())
+
+
+def test_table_of_sizes_is_the_printed_one() -> None:
     command = [sys.executable, "-m", "models", "--markdown"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() in README
+    assert done.stdout.strip() in PAGES["docs/networks.md"]
 
 
-@pytest.mark.parametrize("page", ["README.md", *(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.md"))])
-def test_every_link_leads_somewhere(page: str) -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8"))
-    for link in links:
-        assert link.startswith("https://") or (ROOT / page).parent.joinpath(link).exists(), link
-
-
-def test_published_weights_that_are_named_are_there() -> None:
-    named = re.findall(r"(?:--weights |weights=|load\(\"|card\(\")([a-z0-9_]+-(?:fashion_)?mnist)\b", README)
-    assert len(named) > 5
-    assert set(named) <= set(cards.published())
+def test_every_network_has_its_source_and_differences() -> None:
+    (table,) = re.findall(r"## Sources and differences\n(.+?)\n## ", PAGES["docs/networks.md"], flags=re.DOTALL)
+    assert re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE) == models.names()
 
 
 def test_every_option_of_every_group_is_named() -> None:
-    for group in ("model", "data", "optimizer", "scheduler", "trainer", "logger", "recipe"):
-        (row,) = (line for line in README.splitlines() if line.startswith(f"| `{group}` |"))
+    groups = sorted(path.name for path in (ROOT / "configs").iterdir() if path.is_dir())
+    assert sorted(re.findall(r"^\| `(\w+)` \| `", CONFIGURATION, flags=re.MULTILINE)) == groups
+    for group in groups:
+        (row,) = (line for line in CONFIGURATION.splitlines() if line.startswith(f"| `{group}` | `"))
         options = sorted(path.stem for path in (ROOT / "configs" / group).glob("*.yaml"))
         assert sorted(row.split("|")[2].replace("`", "").split()) == options
-    assert set(models.names()) == {path.stem for path in (ROOT / "configs/model").glob("*.yaml")}
+
+
+def test_every_key_is_listed_with_its_default() -> None:
+    configured = yaml.safe_load((ROOT / "configs" / "train.yaml").read_text(encoding="utf-8"))
+    configured = {key: value for key, value in configured.items() if key not in ("defaults", "hydra")}
+    (table,) = re.findall(r"## Keys\n\n(.+?)\n\n", CONFIGURATION, flags=re.DOTALL)
+    listed = {
+        key: yaml.safe_load(value) for key, value in re.findall(r"^\| `([\w.]+)` \| (\S+) \|", table, re.MULTILINE)
+    }
+    for key in keys(configured):
+        value: Any = configured
+        for part in key.split("."):
+            value = value[part]
+        assert listed.pop(key) == value, key
+    assert not listed
