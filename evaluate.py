@@ -51,9 +51,7 @@ def main() -> int:
 
 
 def read_flags() -> argparse.Namespace:
-    parser = flags.Flags(
-        prog="evaluate.py", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = flags.Flags("evaluate.py", __doc__, EXAMPLES)
     add = parser.add_argument
     add("--weights", metavar="W", help="a run folder, a weights file, a published name, or all for all published ones")
     add("--list", action="store_true", help="list the published weights")

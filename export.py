@@ -57,9 +57,7 @@ def main() -> int:
 
 
 def read_flags() -> argparse.Namespace:
-    parser = flags.Flags(
-        prog="export.py", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = flags.Flags("export.py", __doc__, EXAMPLES)
     parser.add_argument("--weights", metavar="W", help="a run folder, a weights file or a published name")
     parser.add_argument("--output", metavar="FILE", help="an .onnx file (default: named for the weights, here)")
     command = parser.parse_args()

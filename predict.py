@@ -45,9 +45,7 @@ def main() -> int:
 
 
 def read_flags() -> argparse.Namespace:
-    parser = flags.Flags(
-        prog="predict.py", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = flags.Flags("predict.py", __doc__, EXAMPLES)
     add = parser.add_argument
     add("files", nargs="*", metavar="FILE", help=f"{', '.join(pictures.FORMATS)}; - is standard input")
     add("--weights", metavar="W", help="a run folder, a weights file or a published name")

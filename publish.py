@@ -35,7 +35,7 @@ def main() -> int:
 
 
 def read_flags() -> argparse.Namespace:
-    parser = flags.Flags(prog="publish.py", description=__doc__)
+    parser = flags.Flags("publish.py", __doc__)
     add = parser.add_argument
     add("recipes", nargs="*", metavar="RECIPE", type=recipe, help="train this recipe and publish its weights")
     add("--missing", action="store_true", help="publish every recipe that has a floor and a goal, but no weights")

@@ -146,7 +146,7 @@ def per_multiply_add(images: Costs) -> Costs:
 
 
 def main() -> int:
-    parser = saved.parser("benchmarks.growth", __doc__)
+    parser = flags.Flags("python -m benchmarks.growth", __doc__)
     parser.add_argument("--models", nargs="+", default=models.names(), choices=models.names())
     parser.add_argument("--batch-size", type=int, default=16, help="with growing images (default: 16)")
     parser.add_argument("--seconds", type=float, default=10, help="longest step with growing batches (default: 10)")

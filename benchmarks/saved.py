@@ -1,18 +1,12 @@
-"""Parse the flags of a benchmark, and save its results after every turn, so that a stopped one can be resumed."""
+"""Save the results of a benchmark after every turn, so that a stopped one can be resumed."""
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
 
-from launch import atomic, errors, flags
+from launch import atomic, errors
 
 RESULTS = Path(__file__).resolve().with_name("results")
-
-
-def parser(module: str, description: str | None) -> flags.Flags:
-    raw = argparse.RawDescriptionHelpFormatter
-    return flags.Flags(prog=f"python -m {module}", description=description, formatter_class=raw)
 
 
 def load(name: str | None, new: dict[str, Any], *same: str) -> dict[str, Any]:

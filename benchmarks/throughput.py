@@ -265,7 +265,7 @@ def page(results: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    parser = saved.parser("benchmarks.throughput", __doc__)
+    parser = flags.Flags("python -m benchmarks.throughput", __doc__)
     parser.add_argument("--models", nargs="+", default=models.names(), choices=models.names())
     parser.add_argument("--data", default="mnist", choices=list(data.DATASETS))
     parser.add_argument("--seconds", type=float, default=1, help="seconds of one round of the bare loop (default: 1)")

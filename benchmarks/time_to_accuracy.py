@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def read_flags() -> argparse.Namespace:
-    parser = saved.parser("benchmarks.time_to_accuracy", __doc__)
+    parser = flags.Flags("python -m benchmarks.time_to_accuracy", __doc__)
     add = parser.add_argument
     add("--recipes", nargs="+", default=["fast-mnist"], type=publish.recipe, help="ratios are to the first of them")
     add("--level", type=float, default=99.0, help="test accuracy in %% (default: 99)")

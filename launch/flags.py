@@ -22,8 +22,9 @@ BROKEN_PIPE = 128 + 13  # the status of a process that SIGPIPE ended; Windows ha
 class Flags(argparse.ArgumentParser):
     """Raises SettingsError where argparse would print its usage and exit."""
 
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(allow_abbrev=False, **arguments)
+    def __init__(self, prog: str, description: str | None, epilog: str | None = None) -> None:
+        formatter = argparse.RawDescriptionHelpFormatter
+        super().__init__(prog, None, description, epilog, formatter_class=formatter, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         raise errors.SettingsError(f"{message}. --help shows the flags.")
