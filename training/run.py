@@ -207,4 +207,5 @@ def make_trainer(
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
+    trainer._signal_connector.register_signal_handlers = lambda: None  # the signals are Interruption's
     return install_fast_loop(trainer)

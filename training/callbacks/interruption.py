@@ -38,7 +38,6 @@ class Interruption(Callback):
         self.handling.__exit__(None, None, None)
 
     def on_train_start(self, *_: Any) -> None:
-        signals.install(self._receive)  # again: Lightning has set a handler of its own for SIGTERM
         self.training = True
 
     def on_train_end(self, *_: Any) -> None:
