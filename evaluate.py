@@ -6,6 +6,7 @@ import argparse
 import functools
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from data import DATASETS, TRAIN_IMAGES, DataError, load
@@ -13,7 +14,7 @@ from launch import errors, flags
 from models import WeightsError, cards
 
 if TYPE_CHECKING:
-    from data.splits import Images
+    from data.splits import Images, Splits
 
 EXAMPLES = """
   evaluate.py --weights runs/<run>                         on all test images
@@ -22,7 +23,6 @@ EXAMPLES = """
   evaluate.py --weights all                                all published weights, each against its card
 """
 ALL = "all"
-read_splits = functools.cache(load)  # for --weights all
 
 
 def main() -> int:
@@ -33,9 +33,10 @@ def main() -> int:
     if not names:
         raise WeightsError("there are no published weights: the folder weights/ is empty.")
     results, different = [], []
+    read_splits = functools.cache(load)  # for --weights all
     for name in names:
         try:
-            results.append(measure(name, command))
+            results.append(evaluate(name, command, read_splits))
             if results[-1]["as_recorded"] is False:
                 different.append(name)
         except WeightsError as error:
@@ -71,7 +72,7 @@ def read_flags() -> argparse.Namespace:
     return command
 
 
-def measure(source: str, command: argparse.Namespace) -> dict[str, Any]:
+def evaluate(source: str, command: argparse.Namespace, read_splits: Callable[..., Splits]) -> dict[str, Any]:
     """Measure one network, print its metrics and whether they are those of its card, and return them."""
     began, out = time.perf_counter(), sys.stderr if command.json == "-" else sys.stdout
     file = cards.read(source)
@@ -85,7 +86,7 @@ def measure(source: str, command: argparse.Namespace) -> dict[str, Any]:
     device = machine.choose_accelerator(command.device)
     network, preprocess = load_network(file), evaluation.preprocess_of(card)
     data_name = command.data or card["data"]
-    images, recorded = choose_images(file, data_name, command.split, command.quick)
+    images, recorded = choose_images(file, read_splits, data_name, command.split, command.quick)
     metrics = evaluation.compute_metrics(evaluation.predict_logits(network, images, preprocess, device), images.labels)
     as_recorded = evaluation.metrics_match(metrics, recorded) if recorded else None
     remark = {None: "", True: ", as recorded", False: f", recorded {recorded}"}[as_recorded]
@@ -110,7 +111,7 @@ def measure(source: str, command: argparse.Namespace) -> dict[str, Any]:
 
 
 def choose_images(
-    file: cards.WeightsFile, data_name: str, split: str, quick: bool
+    file: cards.WeightsFile, read_splits: Callable[..., Splits], data_name: str, split: str, quick: bool
 ) -> tuple[Images, dict[str, Any] | None]:
     """Return the images of a split, cut as for the network's training, and the metrics that its card has for them."""
     from data.splits import Images

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from launch import errors, flags
 from models import WeightsError, cards, did_you_mean
-from reports import results_table
+from reports import results_table, targets
 
 RECIPES = Path(__file__).resolve().parent / "configs" / "recipe"
 
@@ -25,7 +25,7 @@ def main() -> int:
             print(publishing.publish(name, [publishing.train(name, seed) for seed in command.seeds]), flush=True)
             results_table.update_pages()
             if results_table.lacks_reason(cards.read(name)):
-                print(f"{name} is below its floor: give the reason in WHY_UNDER_THE_FLOOR of reports/results_table.py")
+                print(f"{name} is below its floor: give the reason in WHY_UNDER_THE_FLOOR of reports/targets.py")
         except (WeightsError, errors.RunFailed) as error:  # go on with the next recipe
             failed.append(name)
             errors.report(error)
@@ -44,12 +44,10 @@ def read_flags() -> argparse.Namespace:
     if bool(command.recipes) == command.missing:
         raise errors.SettingsError("name recipes, or give --missing.")
     for name in command.recipes:
-        if not results_table.targets(name):
-            raise errors.SettingsError(
-                f"{name} has no floor and goal. Add them to TARGETS in reports/results_table.py."
-            )
+        if not targets.targets(name):
+            raise errors.SettingsError(f"{name} has no floor and goal. Add them to TARGETS of reports/targets.py.")
     if command.missing:
-        command.recipes = [name for name in recipes() if results_table.targets(name) and is_missing(name)]
+        command.recipes = [name for name in recipes() if targets.targets(name) and is_missing(name)]
     for page in results_table.PAGES:
         results_table.replace_table(page, "")  # fails before hours of training rather than after them
     return command

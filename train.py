@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from launch import atomic, errors, flags, processes, settings, signals
-from launch.overrides import complete, explain, job_name, quote
-from launch.resume import check_unchanged, finished, is_run
+from launch import errors, flags, processes, settings, signals
+from launch.errors import Interrupted
+from launch.overrides import complete, explain, quote
+from launch.resume import check_unchanged, finished_message
+from launch.run_dir import is_run, job_name, require_empty
 from launch.sweep import Outcome, Sweep
 from reports import sweep_summary
 
@@ -35,7 +38,6 @@ def main() -> int:
     sweep: Sweep | None = None
     error: BaseException | None = None
     flags.prepare_streams()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     with signals.handling(stop):
         try:
             processes.configure_worker()
@@ -45,22 +47,29 @@ def main() -> int:
             hydra_job(outcomes)()
         except ValueError as refused:  # by Hydra, of an override that it cannot read
             error = errors.SettingsError(refused)
-        except (Exception, KeyboardInterrupt, errors.Interrupted) as raised:
+        except (Exception, Interrupted) as raised:
             error = raised
-    if sweep:
         try:
-            sweep_summary.finish(sweep, outcomes)
-        except (Exception, KeyboardInterrupt) as raised:
+            if sweep:
+                outcomes += sweep.collect()
+                sweep.close(outcomes)
+                sweep_summary.write(sweep, outcomes)
+        except (Exception, Interrupted) as raised:
             error = error or raised
-    if isinstance(error, KeyboardInterrupt | errors.Interrupted):
-        error = errors.interruption(error, sweep.folder if sweep else None)
-    if error:
-        return answer(error)[0]
-    return max((outcome.status for outcome in outcomes), default=0)
+        if isinstance(error, Interrupted) and sweep and sweep.folder.exists():
+            error.folder = sweep.folder
+        return report(error)[0] if error else max((outcome.status for outcome in outcomes), default=0)
 
 
 def stop(number: int, _: Any) -> None:
-    raise errors.Interrupted(f"stopped by {signal.Signals(number).name}", 128 + number)
+    raise Interrupted(f"stopped by {signal.Signals(number).name}", 128 + number)
+
+
+def report(error: BaseException) -> tuple[int, str]:
+    """Print an error, one of Hydra's explained; return the exit status and the line."""
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        error = explain(error, ROOT / "configs")
+    return errors.report(error, processes.rank())
 
 
 def hydra_job(outcomes: list[Outcome]) -> Callable[[], None]:
@@ -75,7 +84,7 @@ def hydra_job(outcomes: list[Outcome]) -> Callable[[], None]:
         if hydra_config.runtime.choices["hydra/launcher"] != "basic":
             outcome.send(Path(hydra_config.sweep.dir))
         if in_sweep and outcome.status > 128:  # a signal stopped the job's processes, and stops the sweep
-            raise errors.Interrupted(f"stopped by {signal.Signals(outcome.status - 128).name}", outcome.status)
+            raise Interrupted(f"stopped by {signal.Signals(outcome.status - 128).name}", outcome.status)
         gc.collect()  # a trainer and its parts refer to each other; the next job may need their memory
 
     return job
@@ -83,21 +92,17 @@ def hydra_job(outcomes: list[Outcome]) -> Callable[[], None]:
 
 def run_job(config: DictConfig, hydra_config: Any, in_sweep: bool) -> Outcome:
     """Run one job and report its errors, so that a sweep continues with the next one."""
-    name, status, message = job_name(config, hydra_config.job.override_dirname), 0, ""
-    overrides = list(hydra_config.overrides.task)
+    name, overrides = job_name(config, hydra_config.job.override_dirname), list(hydra_config.overrides.task)
+    arguments, folder = sys.argv[1:], {}
+    if in_sweep:
+        print(f"job {hydra_config.job.num + 1}: {name}")
+        path = Path(hydra_config.sweep.dir) / name
+        folder = {"resume" if is_run(path) else "run_dir": str(path)}
+        arguments = [*overrides, *(f"{key}={quote(value)}" for key, value in folder.items())]
     try:
-        if in_sweep:
-            print(f"job {hydra_config.job.num + 1}: {name}")
-            folder = Path(hydra_config.sweep.dir) / name
-            key = "resume" if is_run(folder) else "run_dir"
-            config = settings.replace(config, {key: str(folder)})
-            arguments = [*overrides, f"{key}={quote(folder)}"]
-        else:
-            config, arguments = settings.replace(config, {}), sys.argv[1:]
-        status = train(config, overrides, arguments)
+        return Outcome(name, train(settings.replace(config, folder), overrides, arguments), "")
     except Exception as error:
-        status, message = answer(error)
-    return Outcome(name, status, message)
+        return Outcome(name, *report(error))
 
 
 def train(config: DictConfig, overrides: list[str], arguments: list[str]) -> int:
@@ -109,52 +114,38 @@ def train(config: DictConfig, overrides: list[str], arguments: list[str]) -> int
     settings.check(plain)
     if config.resume:
         check_unchanged(Path(config.resume), plain)
-        if message := finished(Path(config.resume), config.epochs):
+        if message := finished_message(Path(config.resume), config.epochs):
             print(message)
             return 0
+    elif config.run_dir and not processes.rank():
+        require_empty(config.run_dir)
     if settings.is_ddp(config) and not processes.rank_info():
         return processes.start(arguments, config.trainer.devices)
 
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # torchmetrics imports it; it may list the fonts then
-    from training.run import run  # which takes seconds
+    with signals.deferred():
+        from training.run import run  # which takes seconds
 
-    result = run(config, overrides, ROOT / "runs")
-    if result and config.report:
-        write_report(result, overrides)
+    run(config, overrides, ROOT / "runs", partial(write_report, overrides) if config.report else None)
     return 0
 
 
-def write_report(result: Any, overrides: list[str]) -> None:
+def write_report(overrides: list[str], result: Any) -> None:
     """Write report.html. If it cannot be made, that is reported, but the run has succeeded."""
     try:
-        from reports import run_report
+        with signals.deferred():
+            from reports import run_report
 
         configuration: Any = OmegaConf.to_container(result.config, resolve=True)
         test, classes = result.splits.test, result.splits.info.classes
         page = run_report.render(
             configuration, overrides, result.metrics, result.rows, result.test_logits, test, classes
         )
-        atomic.write(result.run_dir / "report.html", page.encode())
+        result.run_dir.write("report.html", page)
     except Exception as error:
         failure = RuntimeError(f"report.html was not written: {error}")
         failure.__cause__ = error  # for REFZOO_DEBUG=1
         errors.report(failure)
-
-
-def answer(error: BaseException) -> tuple[int, str]:
-    """Report an error, one of Hydra's explained; return the exit status and the line."""
-    if isinstance(error, HydraException | OmegaConfBaseException):
-        error = explain(error, ROOT / "configs")
-    return errors.report(error, rank())
-
-
-def rank() -> int:
-    """Return the rank of this process, 0 where the environment has none or nonsense (which is then reported)."""
-    try:
-        ranks = processes.rank_info()
-    except errors.SettingsError:
-        return 0
-    return ranks.rank if ranks else 0
 
 
 if __name__ == "__main__":

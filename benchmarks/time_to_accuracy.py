@@ -21,9 +21,8 @@ from typing import Any
 import yaml
 
 import publish
-from launch import errors, flags
+from launch import errors, flags, processes
 from reports import markdown
-from training import publishing
 from training.machine import describe_machine
 
 from . import saved
@@ -82,7 +81,7 @@ def run(name: str, epochs: int, seed: int, unpacked: Path) -> dict[str, float]:
             words = ["train.py", f"recipe={name}", f"seed={seed}", f"run_dir={folder}"]
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # users keep bytecode, which saves seconds at start
         began = time.perf_counter()
-        if publishing.run_to_completion([sys.executable, *words]):
+        if processes.run([sys.executable, *words], cwd=ROOT):
             raise errors.RunFailed(f"{name} failed with seed {seed}.")
         seconds = time.perf_counter() - began
         found = json.loads(output.read_bytes())

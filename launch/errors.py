@@ -3,7 +3,6 @@
 import errno
 import os
 import shlex
-import signal
 import sys
 import traceback
 from pathlib import Path
@@ -41,13 +40,6 @@ class ProcessLost(Exception):
     def __init__(self, message: str, folder: Path | None = None) -> None:
         super().__init__(message)
         self.folder = folder
-
-
-def interruption(error: BaseException, sweep: Path | None) -> Interrupted:
-    """Return `error`, an Interrupted or Python's KeyboardInterrupt, as an Interrupted whose folder is the sweep's."""
-    if not isinstance(error, Interrupted):
-        error = Interrupted("stopped by SIGINT", 128 + signal.SIGINT)
-    return Interrupted(str(error), error.status, sweep if sweep and sweep.exists() else error.folder)
 
 
 STATUS = {RunFailed: 1, SettingsError: 2, DataError: 3, WeightsError: 4, MachineError: 5, ProcessLost: 6}

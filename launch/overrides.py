@@ -1,11 +1,9 @@
 """Complete the overrides of train.py's command line, and explain in one line what is wrong with them."""
 
-import hashlib
 import json
 import re
-from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 import yaml
 from hydra._internal.utils import get_args_parser
@@ -18,10 +16,8 @@ from models import cards, did_you_mean
 from . import processes, sweep
 from .errors import SettingsError
 from .resume import find, key_of, merge_overrides
-from .run_dir import require_empty
+from .run_dir import JOB_PREFIX, is_sweep, now, require_empty
 
-JOB_PREFIX = ("model", "data", "seed")  # what every job's name starts with
-LONGEST_NAME = 200  # characters; most file systems allow 255 bytes
 PRINTS = ("help", "hydra_help", "version", "cfg", "info", "shell_completion")  # what Hydra prints instead of running
 
 
@@ -52,7 +48,7 @@ def complete(arguments: list[str], runs: Path) -> Command:
     others = [override for override in overrides if key_of(override) not in ("resume", "run_dir")]
     if wanted := _value("resume", overrides):
         folder = find(wanted, runs)
-        if sweep.is_sweep(folder):
+        if is_sweep(folder):
             _refuse_torchrun()
             return _in_sweep(options, sweep.resume(folder, others))
         if parsed.multirun:
@@ -100,7 +96,8 @@ def _value(key: str, overrides: list[str]) -> str | None:
 
 
 def quote(path: Path | str) -> str:
-    escaped = str(path).replace("\\", "\\\\").replace("'", "\\'")
+    """Quote a path for Hydra, which reads a backslash as an escape only in front of a quote."""
+    escaped = re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + ("\\'" if match[2] else ""), str(path))
     return f"'{escaped}'"
 
 
@@ -118,19 +115,6 @@ def _network_of(weights: str, overrides: list[str]) -> list[str]:
     return [*chosen, f"image_size={arguments['image_size']}", *overrides]
 
 
-def job_name(config: Any, swept: str = "") -> str:
-    """Return the name of a run's folder; `swept` is Hydra's name for the overrides in which a sweep's jobs differ."""
-    name = f"{config.model.name}_{config.data.name}_seed{config.seed}" + (f"_{swept}" if swept else "")
-    name = re.sub(r"[^\w.,=-]", "-", re.sub(r"[\[\]{}'\"+\s]", "", name))
-    if len(name) > LONGEST_NAME:
-        return f"{name[: LONGEST_NAME - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    return name
-
-
-def now() -> str:
-    return f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
-
-
 def explain(error: HydraException | OmegaConfBaseException, configs: Path) -> BaseException:
     """Return the error that explains in one line what Hydra or OmegaConf raised."""
     if isinstance(error, InstantiationException) and error.__cause__:
@@ -144,6 +128,7 @@ def explain(error: HydraException | OmegaConfBaseException, configs: Path) -> Ba
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     key = getattr(cause, "full_key", None)
     message = str(error)
+    first_line = (message.splitlines() or [type(error).__name__])[0]
     if key and ("is not in struct" in message or "is not in struct" in str(cause)):
         parent, _, name = key.rpartition(".")
         section = getattr(cause, "parent_node", None)
@@ -152,8 +137,8 @@ def explain(error: HydraException | OmegaConfBaseException, configs: Path) -> Ba
     if isinstance(error, OverrideParseException):
         return SettingsError(f"{error.override!r} cannot be read. Write key=value; quote values with spaces or commas.")
     if message.startswith("Ambiguous value"):
-        return SettingsError(f"{message.splitlines()[0]}: several values make a sweep, which needs -m.")
-    return SettingsError(f"{message.splitlines()[0].rstrip('.')}. --help shows what can be set.")
+        return SettingsError(f"{first_line}: several values make a sweep, which needs -m.")
+    return SettingsError(f"{first_line.rstrip('.')}. --help shows what can be set.")
 
 
 def _keys(configs: Path) -> list[str]:

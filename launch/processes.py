@@ -1,4 +1,4 @@
-"""Start the processes of a run (`trainer=ddp`), and tell each of them its rank.
+"""Start processes and forward signals to them; tell those of one run (`trainer=ddp`) their ranks.
 
 Ranks are torchrun's environment variables, set by torchrun or by `start`. That is our own because torchrun, also by its
 Python interface, imports torch first, ends with status 1 whatever happened, and prints a report of its own.
@@ -13,12 +13,12 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from types import FrameType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .errors import STATUS, Interrupted, MachineError, ProcessLost, SettingsError
 from .signals import handling
 
+POSIX = os.name == "posix"
 PROGRAM = Path(__file__).resolve().parents[1] / "train.py"
 RENDEZVOUS_DIR = "REFZOO_RENDEZVOUS_DIR"  # names the folder by which the processes of `start` find each other
 RUN = "run"  # in it: a file with the path of the run folder
@@ -26,7 +26,7 @@ GRACE = 30  # seconds that the others have to save and report when one process h
 
 
 class RankInfo(NamedTuple):
-    """The number of this process in its run and on its machine, and how many processes each of them has."""
+    """Hold the number of this process in its run and on its machine, and how many processes each of them has."""
 
     rank: int
     world: int
@@ -45,43 +45,66 @@ def rank_info() -> RankInfo | None:
     return RankInfo(*map(int, found.values()))
 
 
+class ProcessGroup:
+    """Processes that get Ctrl-C and SIGTERM through this one: once each, where a terminal would send Ctrl-C twice.
+
+    A second signal kills them. Windows has no such groups; there Ctrl-C reaches all processes of a console.
+    """
+
+    def __init__(self) -> None:
+        self.processes: list[subprocess.Popen[Any]] = []
+        self.received: list[int] = []
+
+    def start(self, command: list[str], **options: Any) -> subprocess.Popen[Any]:
+        process = subprocess.Popen(command, process_group=0 if POSIX else None, **options)
+        self.processes.append(process)
+        if self.received and POSIX:  # a signal came before this process was there
+            process.send_signal(self.received[0])
+        return process
+
+    def forward(self, number: int, _: object = None) -> None:
+        for process in self.processes if POSIX else ():
+            process.send_signal(signal.SIGKILL if self.received else number)
+        self.received.append(number)
+
+    def interrupted(self) -> Interrupted:
+        return Interrupted(f"stopped by {signal.Signals(self.received[0]).name}", 128 + self.received[0])
+
+
+def run(command: list[str], **options: Any) -> int:
+    """Run a command in a process; return its exit status. Raises Interrupted when it has ended after a signal."""
+    group = ProcessGroup()
+    with handling(group.forward):
+        status = group.start(command, **options).wait()
+    if group.received:
+        raise group.interrupted()
+    return status
+
+
 def start(arguments: list[str], count: int) -> int:
     """Run `train.py` with these arguments in `count` processes; return the exit status of the run.
 
-    The first process reports for all; what another one prints is shown only if that one is the cause of a failure. Each
-    has a process group of its own, so that a signal from the terminal reaches it once: through this process, which
-    forwards it. None outlives another by more than GRACE seconds.
+    The first process reports for all; what another one prints is shown only if that one is the cause of a failure. None
+    outlives another by more than GRACE seconds.
     """
-    if os.name != "posix":
+    if not POSIX:
         raise MachineError("trainer=ddp needs Linux or macOS, whose signals end its processes together. Leave it out.")
+    group = ProcessGroup()
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         outputs = [stack.enter_context(Path(folder, f"{rank}").open("w+")) for rank in range(count)]
-        processes: list[subprocess.Popen[bytes]] = []
-        received: list[int] = []
-
-        def forward(number: int, _: FrameType | None = None) -> None:
-            for process in processes:
-                process.send_signal(signal.SIGKILL if received else number)  # a second signal ends them at once
-            received.append(number)
-
-        stack.enter_context(handling(forward))
+        stack.enter_context(handling(group.forward))
         for rank in range(count):
             ranks = {"RANK": rank, "WORLD_SIZE": count, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": count}
-            environment = {key: str(value) for key, value in ranks.items()} | {RENDEZVOUS_DIR: folder}
-            process = subprocess.Popen(
+            process = group.start(
                 [sys.executable, str(PROGRAM), *arguments],
-                env=os.environ | environment,
+                env=os.environ | {key: str(value) for key, value in ranks.items()} | {RENDEZVOUS_DIR: folder},
                 stdin=subprocess.PIPE,  # it closes when this process ends, for whatever reason
                 stderr=outputs[rank] if rank else None,
-                process_group=0,
             )
             assert process.stdin
             stack.enter_context(process.stdin)
-            processes.append(process)
-            if received:  # a signal came before this process was there
-                process.send_signal(received[0])
-        ended = _wait(processes)
-        first = processes[0].returncode
+        ended = _wait(group.processes)
+        first = group.processes[0].returncode
         if first == 0:
             return 0
         causes = [rank for rank, code in ended.items() if code not in (0, STATUS[ProcessLost])]
@@ -91,17 +114,18 @@ def start(arguments: list[str], count: int) -> int:
         if cause:
             outputs[cause].seek(0)
             sys.stderr.write(outputs[cause].read())
-        if first < 0 and received:
-            raise Interrupted(f"stopped by {signal.Signals(received[0]).name}", 128 + received[0])
+        if first < 0 and group.received:
+            raise group.interrupted()
         if first < 0:
             code = ended.get(cause, first)
             how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-            run = Path(folder, RUN)
-            raise ProcessLost(f"process {cause} of {count} {how}", Path(run.read_text()) if run.exists() else None)
+            sent = Path(folder, RUN)
+            run_dir = Path(sent.read_text(encoding="utf-8")) if sent.exists() else None
+            raise ProcessLost(f"process {cause} of {count} {how}", run_dir)
         return max(ended.get(cause, first), 0) or first
 
 
-def _wait(processes: list[subprocess.Popen[bytes]]) -> dict[int, int]:
+def _wait(processes: list[subprocess.Popen[Any]]) -> dict[int, int]:
     """Wait until all have ended; return the exit status of those not killed here, by rank, in the order of ending."""
     ended: dict[int, int] = {}
     deadline = float("inf")
@@ -120,6 +144,15 @@ def _wait(processes: list[subprocess.Popen[bytes]]) -> dict[int, int]:
             break
         time.sleep(0.05)
     return ended
+
+
+def rank() -> int:
+    """Return the rank of this process; 0 where the environment has nonsense, which `rank_info` then reports."""
+    try:
+        ranks = rank_info()
+    except SettingsError:
+        return 0
+    return ranks.rank if ranks else 0
 
 
 def configure_worker() -> None:

@@ -9,8 +9,8 @@ import yaml
 from models import WeightsError
 
 from .errors import SettingsError, shown
+from .run_dir import is_run, is_sweep
 
-SWEEP_RECORD = "sweep.yaml"  # of a sweep's folder, as config.yaml is of a run's
 MUTABLE_KEYS = ("run_dir", "resume", "report", "logger", "checkpoint")  # may differ from the recorded configuration
 PROCESS_KEYS = ("trainer.strategy", "trainer.devices", "trainer.num_nodes")  # may too: they change rounding alone
 AUTO_KEYS = ("trainer.accelerator", "precision")  # recorded as what "auto" was resolved to
@@ -24,15 +24,11 @@ def find(wanted: str, runs: Path) -> Path:
         if not written:
             raise SettingsError(f"there is no run in {runs} to resume.")
         folder = max(written, key=lambda file: file.stat().st_mtime).parent
-        if (folder.parent / SWEEP_RECORD).is_file():
+        if is_sweep(folder.parent):
             folder = folder.parent
-    if not is_run(folder) and not (folder / SWEEP_RECORD).is_file():
+    if not is_run(folder) and not is_sweep(folder):
         raise SettingsError(f"resume={wanted} is not a run folder: there is no config.yaml with its .hydra/ in it.")
     return folder
-
-
-def is_run(folder: Path) -> bool:
-    return (folder / "config.yaml").is_file() and (folder / ".hydra" / "overrides.yaml").is_file()
 
 
 def merge_overrides(folder: Path, given: list[str]) -> list[str]:
@@ -57,8 +53,8 @@ def check_unchanged(folder: Path, configuration: dict[str, Any]) -> None:
         before, now = recorded.get(key), current.get(key)
         if before == now or key.split(".")[0] in MUTABLE_KEYS or key in PROCESS_KEYS:
             continue
-        if key not in recorded and not now:  # an option that is newer than the run, and off
-            continue
+        if (key not in recorded and not now) or (key not in current and not before):
+            continue  # an option that only one version has, and that is off
         if key in AUTO_KEYS and now == "auto":
             continue
         why = ""
@@ -69,7 +65,7 @@ def check_unchanged(folder: Path, configuration: dict[str, Any]) -> None:
         raise SettingsError(f"{key} was {before} in this run, it cannot become {now}{why}. Start a new run for that.")
 
 
-def finished(folder: Path, epochs: int) -> str | None:
+def finished_message(folder: Path, epochs: int) -> str | None:
     """Return the line that says that a run is complete, None for a run that is not."""
     try:
         metrics = json.loads((folder / "metrics.json").read_bytes())

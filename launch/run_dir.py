@@ -1,14 +1,20 @@
-"""The folder of a run: one process owns it, and each file in it is complete at any moment."""
+"""Create and lock the folder of a run: one process writes it, and each file in it is complete at any moment."""
 
 import contextlib
+import hashlib
+import re
 import shutil
+from datetime import datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from . import atomic
 from .errors import MachineError, SettingsError, shown
-from .resume import SWEEP_RECORD
+
+SWEEP_RECORD = "sweep.yaml"  # of a sweep's folder, as config.yaml is of a run's
+JOB_PREFIX = ("model", "data", "seed")  # what every job's name starts with
+LONGEST_NAME = 200  # characters; most file systems allow 255 bytes
 
 
 class RunDir:
@@ -65,7 +71,7 @@ class ReadOnlyRunDir(RunDir):
 
 
 def require_empty(run_dir: str) -> Path:
-    """Return the absolute path of a folder that is empty, or holds only what a run leaves that died as it started.
+    """Return the absolute path of a folder that is empty, or holds only files of a run that failed before config.yaml.
 
     Raises SettingsError for any other content, MachineError if the folder cannot be read.
     """
@@ -98,3 +104,24 @@ def make_new(parent: Path, name: str) -> Path:
             path.mkdir()
             return path
     raise AssertionError
+
+
+def is_run(folder: Path) -> bool:
+    return (folder / "config.yaml").is_file() and (folder / ".hydra" / "overrides.yaml").is_file()
+
+
+def is_sweep(folder: Path) -> bool:
+    return (folder / SWEEP_RECORD).is_file()
+
+
+def job_name(config: Any, swept: str = "") -> str:
+    """Return the name of a run's folder; `swept` is Hydra's name for the overrides in which a sweep's jobs differ."""
+    name = f"{config.model.name}_{config.data.name}_seed{config.seed}" + (f"_{swept}" if swept else "")
+    name = re.sub(r"[^\w.,=-]", "-", re.sub(r"[\[\]{}'\"+\s]", "", name))
+    if len(name) > LONGEST_NAME:
+        return f"{name[: LONGEST_NAME - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return name
+
+
+def now() -> str:
+    return f"{datetime.now():%Y-%m-%d_%H-%M-%S}"

@@ -1,9 +1,12 @@
 """The one place that installs handlers for Ctrl-C (SIGINT) and SIGTERM."""
 
 import contextlib
+import os
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any
+
+from .errors import Interrupted
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 Handler = Callable[[int, Any], Any] | int
@@ -22,4 +25,23 @@ def handling(handler: Handler) -> Iterator[None]:
         yield
     finally:
         for number, before in earlier.items():
-            signal.signal(number, before)
+            signal.signal(number, signal.SIG_DFL if before is None else before)  # None: not set from Python
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """Hold a signal back until the end of the context, for imports, which may swallow what a handler raises.
+
+    Raises Interrupted at the end; a second signal ends the process at once.
+    """
+    received: list[int] = []
+
+    def receive(number: int, _: Any) -> None:
+        if received:
+            os._exit(128 + number)
+        received.append(number)
+
+    with handling(receive):
+        yield
+    if received:
+        raise Interrupted(f"stopped by {signal.Signals(received[0]).name}", 128 + received[0])

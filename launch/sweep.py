@@ -1,7 +1,8 @@
-"""A sweep's folder: which overrides it was started with, and how its jobs ended."""
+"""Record in a sweep's folder which overrides it was started with, and how its jobs ended."""
 
 import contextlib
 import json
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,25 +13,12 @@ from hydra.errors import HydraException
 from models import WeightsError
 
 from . import atomic
-from .errors import MachineError, SettingsError
-from .resume import MUTABLE_KEYS, SWEEP_RECORD, key_of, merge, read_yaml
-from .run_dir import make_new
+from .errors import STATUS, MachineError, SettingsError
+from .resume import MUTABLE_KEYS, key_of, merge, read_yaml
+from .run_dir import SWEEP_RECORD, make_new
 
 HYDRAS_RECORD = "multirun.yaml"
 OUTCOMES = ".outcomes"  # a folder for the outcomes of jobs that a launcher ran in other processes
-
-
-class Sweep(NamedTuple):
-    """What a sweep was started with; `named_by` are the keys in which its jobs differ, and which name their folders."""
-
-    folder: Path
-    overrides: list[str]
-    named_by: list[str]
-    resumed: bool
-
-    def record(self) -> None:
-        content = {"overrides": self.overrides, "named_by": self.named_by}
-        atomic.write(self.folder / SWEEP_RECORD, yaml.safe_dump(content, width=1000).encode())
 
 
 class Outcome(NamedTuple):
@@ -46,8 +34,30 @@ class Outcome(NamedTuple):
         atomic.write(folder / OUTCOMES / f"{self.job}.json", json.dumps(self).encode())
 
 
-def is_sweep(folder: Path) -> bool:
-    return (folder / SWEEP_RECORD).is_file()
+class Sweep(NamedTuple):
+    """What a sweep was started with; `named_by` are the keys in which its jobs differ, and which name their folders."""
+
+    folder: Path
+    overrides: list[str]
+    named_by: list[str]
+    resumed: bool
+
+    def record(self) -> None:
+        content = {"overrides": self.overrides, "named_by": self.named_by}
+        atomic.write(self.folder / SWEEP_RECORD, yaml.safe_dump(content, width=1000).encode())
+
+    def collect(self) -> list[Outcome]:
+        """Return the outcomes that jobs in other processes have sent."""
+        outcomes = [Outcome(*json.loads(file.read_bytes())) for file in sorted(self.folder.glob(f"{OUTCOMES}/*.json"))]
+        shutil.rmtree(self.folder / OUTCOMES, ignore_errors=True)
+        return outcomes
+
+    def close(self, outcomes: list[Outcome]) -> None:
+        """Record the overrides given on resuming; remove the folder of a new sweep if no job has started."""
+        if not self.resumed and {file.name for file in self.folder.iterdir()} <= {SWEEP_RECORD, HYDRAS_RECORD}:
+            shutil.rmtree(self.folder)
+        if self.resumed and outcomes and all(outcome.status != STATUS[SettingsError] for outcome in outcomes):
+            self.record()
 
 
 def start(folder: Path, overrides: list[str], may_rename: bool) -> Sweep:

@@ -6,13 +6,12 @@ Importing this package imports no torch; `create`, `network_class` and `defaults
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .checks import check_counts
+from .suggest import did_you_mean as did_you_mean
 
 if TYPE_CHECKING:
     from torch import nn
@@ -97,11 +96,3 @@ def card(source: str | Path) -> dict[str, Any]:
     from .cards import read
 
     return read(source).card
-
-
-def did_you_mean(word: str, valid: Iterable[str]) -> str:
-    """Return the end of an error message: the nearest valid word, and all valid words."""
-    by_lower_case = {str(each).lower(): each for each in valid}
-    nearest = get_close_matches(str(word).lower(), by_lower_case, n=1)
-    suggestion = f", did you mean {by_lower_case[nearest[0]]!r}?" if nearest else "."
-    return f"{suggestion} Valid: {', '.join(valid)}"

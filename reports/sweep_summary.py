@@ -1,36 +1,23 @@
-"""End a sweep: print the table of its jobs, and write it as sweep.csv, sweep.json and report.html."""
+"""Summarise a sweep: print the table of its jobs, and write it as sweep.csv, sweep.json and report.html."""
 
 import csv
 import io
 import json
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 from launch import atomic
-from launch.errors import STATUS, SettingsError, shown
-from launch.resume import SWEEP_RECORD
-from launch.sweep import HYDRAS_RECORD, OUTCOMES, Outcome, Sweep
+from launch.errors import shown
+from launch.sweep import Outcome, Sweep
 
 from .sweep_results import percent, read_jobs, summarise
 
 
-def finish(sweep: Sweep, outcomes: list[Outcome]) -> None:
-    """Write the summary of a sweep, or remove its folder if no job has begun.
-
-    The outcomes of jobs that ran in other processes are read from the folder and appended to `outcomes`.
-    """
-    folder = sweep.folder
-    for file in sorted(folder.glob(f"{OUTCOMES}/*.json")):
-        outcomes.append(Outcome(*json.loads(file.read_bytes())))
-    shutil.rmtree(folder / OUTCOMES, ignore_errors=True)
-    failed = [outcome for outcome in outcomes if outcome.status]
-    if sweep.resumed and outcomes and not any(outcome.status == STATUS[SettingsError] for outcome in outcomes):
-        sweep.record()  # the overrides given at resuming hold from now on
-    if not sweep.resumed and {file.name for file in folder.iterdir()} <= {SWEEP_RECORD, HYDRAS_RECORD}:
-        shutil.rmtree(folder)
-    elif outcomes and (jobs := read_jobs(folder, sweep.named_by)):
+def write(sweep: Sweep, outcomes: list[Outcome]) -> None:
+    """Write and print the summary of the jobs that have a folder; say which jobs failed."""
+    folder, failed = sweep.folder, [outcome for outcome in outcomes if outcome.status]
+    if outcomes and (jobs := read_jobs(folder, sweep.named_by)):
         rows = summarise(jobs)
         atomic.write(folder / "sweep.csv", to_csv(rows).encode())
         content = {

@@ -1,4 +1,4 @@
-"""Where a run's log lines go: to the terminal, above the progress bar, and to train.log."""
+"""Send the log of a run to the terminal, above the progress bar, and to train.log."""
 
 import logging
 import sys

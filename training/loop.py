@@ -1,8 +1,8 @@
-"""The loop over the batches of an epoch, without what nobody asked for.
+"""Run the batches of an epoch with fewer calls than Lightning's own loop.
 
-Lightning's own step goes through some thirty hooks, contexts and records, whoever uses them: half a millisecond, which
-a LeNet notices. `FastEpochLoop` does the same in fewer calls, and leaves the same state behind, counters included, so
-that a run can be resumed under either. Which file acts when:
+Lightning's step goes through some thirty hooks, contexts and records, whether or not anything uses them: half a
+millisecond, which a LeNet notices. `FastEpochLoop` does the same in fewer calls and leaves the same state, counters
+included, so that a run can be resumed under either. Which file acts when:
 
 A step
     data/batches.py               seeds the generators by (seed, epoch, batch); gathers, augments, standardises
@@ -10,14 +10,15 @@ A step
     module.py training_step       forward pass, loss; adds both to the running metrics
     module.py                     backward pass, gradient clipping, optimizer step, average (`ema`); schedule step
     callbacks/synchronisation.py  several processes only: exchanges what the next ones ask
-    callbacks/epoch_metrics.py    fails if the loss is not finite
+    callbacks/finite_loss.py      fails if the loss is not finite
     callbacks/history.py          measures the speed, at the last batch
     callbacks/interruption.py     raises Interrupted if a signal came
     callbacks/checkpoints.py      saves, every so many minutes
 
 The end of an epoch, in this order
     module.py validation_step     adds every validation batch to the running metrics
-    callbacks/epoch_metrics.py    fails if the loss is not finite; closes and logs loss and accuracy of both splits
+    callbacks/finite_loss.py      fails if the loss is not finite
+    callbacks/epoch_metrics.py    closes and logs the loss and accuracy of both splits
     callbacks/best_weights.py     copies the weights if they are the best (`select=best`)
     callbacks/history.py          writes the row of the epoch: metrics.csv, metrics.json, the log line
     callbacks/interruption.py     raises Interrupted if a signal came

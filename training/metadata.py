@@ -1,4 +1,4 @@
-"""What metrics.json and the card of the weights say about a run."""
+"""Collect what metrics.json and the card of the weights say about a run."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -14,8 +14,18 @@ from . import machine
 from .distributed import Peers
 
 TRAINING_KEYS = (  # of the configuration, in every card
-    *("seed", "epochs", "batch_size", "loss", "gradient_clip", "ema", "select", "precision", "compile"),
-    *("optimizer", "scheduler", "weights"),
+    "seed",
+    "epochs",
+    "batch_size",
+    "loss",
+    "gradient_clip",
+    "ema",
+    "select",
+    "precision",
+    "compile",
+    "optimizer",
+    "scheduler",
+    "weights",
 )
 
 

@@ -1,4 +1,4 @@
-"""Loss and accuracy, summed on the device."""
+"""Sum loss and accuracy on the device."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torchmetrics import Metric
 
 
 class LossAndAccuracy(Metric):
-    """Mean loss and accuracy of the images since the last reset: three sums, which a checkpoint keeps.
+    """Compute the mean loss and accuracy of the images since the last reset: three sums, which a checkpoint keeps.
 
     torchmetrics' own MeanMetric and MulticlassAccuracy give the same values in seven times the time of a step.
     """

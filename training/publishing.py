@@ -1,16 +1,14 @@
 """Train a recipe in processes of their own, and publish the network of its first seed in weights/."""
 
 import json
-import os
-import signal
-import subprocess
 import sys
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 import data
-from launch import atomic, errors, resume, signals
+from launch import atomic, errors, processes, resume
+from launch.run_dir import is_run
 from models import WeightsError, cards
 from models.description import describe
 from models.weights import load_network, restore, serialize, store
@@ -20,7 +18,6 @@ from .evaluation import QUICK, compute_metrics, measure, preprocess_of
 ROOT = Path(__file__).resolve().parents[1]
 MAX_FILE, MAX_FLOAT16_FILE, MAX_ALL_FILES = 16 << 20, 6 << 20, 90 << 20  # bytes
 OTHER_OVERRIDES = ("recipe", "seed", "run_dir", "resume", "trainer", "logger", "checkpoint", "report")
-POSIX = os.name == "posix"
 
 
 def train(recipe: str, seed: int) -> Path:
@@ -29,9 +26,9 @@ def train(recipe: str, seed: int) -> Path:
     Raises RunFailed if the training fails, or if the folder holds a run with overrides that change the recipe.
     """
     folder = ROOT / "runs" / recipe / f"seed{seed}"
-    is_begun = resume.is_run(folder)
+    is_begun = is_run(folder)
     overrides = [f"resume={folder}"] if is_begun else [f"recipe={recipe}", f"seed={seed}", f"run_dir={folder}"]
-    if run_to_completion([sys.executable, str(ROOT / "train.py"), *overrides]):
+    if processes.run([sys.executable, str(ROOT / "train.py"), *overrides], cwd=ROOT):
         hint = f" If the recipe has changed since, remove {errors.shown(folder)}." if is_begun else ""
         raise errors.RunFailed(f"{recipe} was not trained with seed {seed}.{hint}")
     recorded = resume.read_yaml(folder / ".hydra" / "overrides.yaml", list)
@@ -39,31 +36,6 @@ def train(recipe: str, seed: int) -> Path:
     if changed or f"recipe={recipe}" not in recorded:
         raise errors.RunFailed(f"{folder} is not a run of {recipe}: its overrides are {recorded}.")
     return folder
-
-
-def run_to_completion(command: list[str]) -> int:
-    """Run a command as a process and return its exit status.
-
-    Ctrl-C and SIGTERM are passed on to the process, which may take a while to save its work. Raises Interrupted once it
-    has ended.
-    """
-    process: subprocess.Popen[bytes] | None = None
-    received: list[int] = []
-
-    def pass_on(number: int, _: object) -> None:
-        received.append(number)
-        if process and POSIX:
-            process.send_signal(number)
-
-    with signals.handling(pass_on):
-        # In our process group Ctrl-C would reach it twice. Windows has no such groups: there Ctrl-C reaches both of us.
-        process = subprocess.Popen(command, cwd=ROOT, process_group=0 if POSIX else None)
-        if received and POSIX:  # before the process existed
-            process.send_signal(received[0])
-        status = process.wait()
-    if received:
-        raise errors.Interrupted(f"stopped by {signal.Signals(received[0]).name}", 128 + received[0])
-    return status
 
 
 def publish(name: str, folders: list[Path]) -> str:
@@ -77,16 +49,16 @@ def publish(name: str, folders: list[Path]) -> str:
     card = runs[0].card
     storage = "float16" if 2 * records[0]["parameters"] <= MAX_FLOAT16_FILE else "int8"
     measured = [measure_as_stored(run, storage) for run in runs]
-    facts = {key: value for key, value in card.items() if key not in ("network", "arguments", "storage")}
-    facts |= {"name": name, "metrics": measured[0], **provenance(name, card, records[0])}
-    facts["accuracy_over_seeds"] = {
+    fields = {key: value for key, value in card.items() if key not in ("network", "arguments", "storage")}
+    fields |= {"name": name, "metrics": measured[0], **provenance(name, card, records[0])}
+    fields["accuracy_over_seeds"] = {
         "seeds": [record["seed"] for record in records],
         **{
             split: mean_and_sd([each[split]["accuracy"] for each in measured if each[split]])
             for split in ("val", "test")
         },
     }
-    content = serialize(load_network(runs[0]), card["network"], card["arguments"], facts, storage)
+    content = serialize(load_network(runs[0]), card["network"], card["arguments"], fields, storage)
     file = cards.parse(cards.PUBLISHED / f"{name}.safetensors", content)
     check_size(file)
     before = read_previous(file.path)

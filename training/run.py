@@ -24,17 +24,17 @@ from data.batches import Preprocess
 from data.splits import Splits
 from launch import settings
 from launch.errors import SettingsError
-from launch.overrides import job_name, now
 from launch.processes import send_run_dir_to_launcher
-from launch.run_dir import ReadOnlyRunDir, RunDir
+from launch.run_dir import ReadOnlyRunDir, RunDir, job_name, now
 from models import cards
 from models.weights import initialize_from, serialize
 
-from . import distributed, machine
-from .callbacks import checkpoints
+from . import checkpoint_files, distributed, machine
 from .callbacks.best_weights import BestWeights
+from .callbacks.checkpoints import Checkpoints
 from .callbacks.compilation import Compilation
 from .callbacks.epoch_metrics import EpochMetrics
+from .callbacks.finite_loss import FiniteLoss
 from .callbacks.history import History
 from .callbacks.interruption import Interruption
 from .callbacks.progress import ProgressBar
@@ -49,7 +49,7 @@ from .module import ClassificationModule, parameter_groups
 
 
 class Parts(NamedTuple):
-    """What a configuration consists of."""
+    """Hold the objects that a configuration describes."""
 
     splits: Splits
     augment: Augmentation
@@ -59,20 +59,22 @@ class Parts(NamedTuple):
 
 
 class Result(NamedTuple):
-    """A finished run: `config` with "auto" resolved, `metrics` and `rows` as in metrics.json and metrics.csv."""
+    """Hold a tested run: `config` with "auto" resolved, `metrics` and `rows` as in metrics.json and metrics.csv."""
 
     config: DictConfig
-    run_dir: Path
+    run_dir: RunDir
     metrics: dict[str, Any]
     rows: list[dict[str, Any]]
     test_logits: Tensor  # (N, num_classes)
     splits: Splits
 
 
-def run(config: DictConfig, overrides: list[str], runs: Path) -> Result | None:
+def run(
+    config: DictConfig, overrides: list[str], runs: Path, write_report: Callable[[Result], None] | None = None
+) -> None:
     """Train and test in a new folder below `runs` or in `run_dir`, or finish the run that `resume` names.
 
-    `overrides` are recorded for resuming. Of several processes only the first one returns a result.
+    `overrides` are recorded for resuming.
     """
     accelerator = machine.choose_accelerator(config.trainer.accelerator)
     parts = build(config)
@@ -85,7 +87,7 @@ def run(config: DictConfig, overrides: list[str], runs: Path) -> Result | None:
         log_to(run_dir.path / "train.log", silent=peers.rank > 0),
     ):
         resumes = config.resume and not peers.rank
-        checkpoint = peers.broadcast(checkpoints.newest(run_dir.path / "checkpoints") if resumes else None)
+        checkpoint = peers.broadcast(checkpoint_files.newest(run_dir.path / "checkpoints") if resumes else None)
         config = settings.replace(config, {"run_dir": str(run_dir.path), "resume": None})
         run_dir.write(".hydra/overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
         run_dir.write("config.yaml", OmegaConf.to_yaml(config, resolve=True))  # from here on it can be resumed
@@ -97,7 +99,7 @@ def run(config: DictConfig, overrides: list[str], runs: Path) -> Result | None:
         with history, Interruption(run_dir.path, peers) as interruption:
             best = BestWeights() if config.select == "best" else None
             compilation = Compilation() if config.compile else None
-            callbacks = [EpochMetrics(peers), best, history, interruption, compilation]  # in the order of loop.py
+            callbacks = [FiniteLoss(peers), EpochMetrics(), best, history, interruption, compilation]  # as in loop.py
             trainer = make_trainer(config, run_dir, peers, callbacks)
             module = ClassificationModule(
                 parts.network, parts.optimizer, parts.scheduler, **config.loss, ema=config.ema
@@ -108,7 +110,7 @@ def run(config: DictConfig, overrides: list[str], runs: Path) -> Result | None:
                 trainer.fit(module, datamodule=batches, ckpt_path=checkpoint, weights_only=True)
             peers.leave()
             if peers.rank:
-                return None
+                return
 
             if best:
                 best.restore(module.eval_network)
@@ -121,13 +123,14 @@ def run(config: DictConfig, overrides: list[str], runs: Path) -> Result | None:
             compile_seconds = compilation.seconds if compilation else None
             digest = sha256(weights).hexdigest()
             history.record(**metrics, epoch=epoch, compile_seconds=compile_seconds, weights_sha256=digest)
+            if write_report:
+                write_report(Result(config, run_dir, history.summary(), history.rows, logits, splits))
             log.info(
                 f"{config.model.name} on {config.data.name}: "
                 f"test accuracy {metrics['test']['accuracy']:.4f} ({metrics['test']['images']} images), "
                 f"{config.epochs} epoch{'s' if config.epochs > 1 else ''} in {history.train_seconds:.0f} s"
                 f"{f', the best was epoch {epoch}' if best else ''} -> {run_dir}"
             )
-    return Result(config, run_dir.path, history.summary(), history.rows, logits, splits)
 
 
 def build(config: DictConfig) -> Parts:
@@ -139,12 +142,12 @@ def build(config: DictConfig) -> Parts:
     arguments = network_arguments(config)
     settings.check_arguments("model", models.network_class(config.model.name), arguments)
 
-    splits = instantiate(data)
     network = instantiate(config.model, _convert_="all")
+    splits = instantiate(data)  # after the network, which may refuse its arguments in less time
     optimizer = instantiate(config.optimizer, _convert_="all")
     scheduler = instantiate(config.scheduler)
     settings.check_arguments("scheduler", scheduler.func, scheduler.keywords, "optimizer", "steps_per_epoch")
-    if config.weights and not (config.resume and checkpoints.any_saved(Path(config.resume) / "checkpoints")):
+    if config.weights and not (config.resume and checkpoint_files.any_saved(Path(config.resume) / "checkpoints")):
         initialize_from(network, arguments, cards.read(config.weights))
     try_optimizer(optimizer, scheduler)
     try:
@@ -178,7 +181,7 @@ def open_run_dir(config: DictConfig, runs: Path, network: nn.Module, peers: Peer
     if config.resume:
         run_dir = RunDir(Path(config.resume))
     else:
-        size = checkpoints.BYTES_PER_PARAMETER * (checkpoints.KEPT + 2) * count_parameters(network)
+        size = checkpoint_files.BYTES_PER_PARAMETER * (checkpoint_files.KEPT + 2) * count_parameters(network)
         run_dir = RunDir.create(config.run_dir, runs, f"{now()}_{job_name(config)}", size)
     peers.broadcast(run_dir.path)
     send_run_dir_to_launcher(run_dir.path)
@@ -198,10 +201,10 @@ def make_trainer(
         callbacks=[
             *([SynchronizeProcesses(peers)] if several else []),
             *(callback for callback in callbacks if callback),
-            checkpoints.Checkpoints(run_dir.path / "checkpoints", config.checkpoint.every_minutes, peers),
+            Checkpoints(run_dir.path / "checkpoints", config.checkpoint.every_minutes, peers),
             *([ProgressBar()] if on_terminal else []),
         ],
-        plugins=[checkpoints.CheckpointFiles(), TorchElasticEnvironment() if several else LightningEnvironment()],
+        plugins=[checkpoint_files.CheckpointFiles(), TorchElasticEnvironment() if several else LightningEnvironment()],
         default_root_dir=run_dir.path,
         enable_progress_bar=on_terminal,
         enable_model_summary=False,

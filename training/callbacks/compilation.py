@@ -3,7 +3,6 @@
 What is validated, tested and stored is the network itself, uncompiled: its metrics are those that evaluate.py measures.
 """
 
-import logging
 import time
 
 import lightning
@@ -14,9 +13,8 @@ from torch.nn import functional
 
 from launch.errors import MachineError
 
+from ..log import log
 from ..module import ClassificationModule
-
-log = logging.getLogger("refzoo")
 
 
 class Compilation(Callback):

@@ -1,62 +1,20 @@
-"""Close the loss and accuracy of an epoch, and end a run whose loss is not finite."""
-
-from typing import Any
+"""Close the loss and accuracy of an epoch."""
 
 import lightning
-import torch
 from lightning.pytorch.callbacks import Callback
-from torch import distributed as dist
 
-from launch.errors import RunFailed
-
-from ..distributed import ALONE, Peers
 from ..module import ClassificationModule
-
-FINITE_CHECK_INTERVAL = 50  # batches between two checks on CUDA, where each one waits for the GPU
 
 
 class EpochMetrics(Callback):
-    """Logs `train/loss` (what was minimised), `train/accuracy`, `val/loss`, `val/accuracy` at the end of each epoch.
-
-    Raises RunFailed for a loss that is not finite: after the batch, before an epoch is closed, and before a checkpoint
-    is saved.
-    """
-
-    def __init__(self, peers: Peers = ALONE) -> None:
-        self.checks_batch = False
-        self.any_not_finite = peers.reduce_max(lambda: self.checks_batch and not torch.isfinite(self.metrics.loss))
+    """Logs `train/loss` (what was minimised), `train/accuracy`, `val/loss`, `val/accuracy` at the end of each epoch."""
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: ClassificationModule) -> None:  # type: ignore[override]
-        self.metrics = pl_module.train_metrics
         if trainer.global_rank:
-            self.metrics.reset()  # a checkpoint has the sums of all processes: the first one continues them
-
-    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        self.checks_batch = pl_module.device.type == "cpu" or batch_idx % FINITE_CHECK_INTERVAL == 0
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if self.any_not_finite():
-            self._check_finite(trainer, f", batch {batch_idx + 1}")
+            pl_module.train_metrics.reset()  # a checkpoint has the sums of all processes: the first one continues them
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: ClassificationModule) -> None:  # type: ignore[override]
-        self._check_finite(trainer)
         for split, metrics in (("train", pl_module.train_metrics), ("val", pl_module.val_metrics)):
             if metrics.update_called:
-                values = metrics.compute_and_reset()
-                pl_module.log_dict(
-                    {f"{split}/{name}": value for name, value in values.items()}, prog_bar=split == "val"
-                )
-
-    def on_save_checkpoint(self, trainer: lightning.Trainer, *_: Any) -> None:
-        self._check_finite(trainer)
-
-    def _check_finite(self, trainer: lightning.Trainer, where: str = "") -> None:
-        """Check the loss of all processes, which have to call this together."""
-        loss = self.metrics.loss
-        if dist.is_initialized():
-            dist.all_reduce(loss := loss.clone())
-        if not torch.isfinite(loss):
-            raise RunFailed(
-                f"the loss became {loss.item()} in epoch {trainer.current_epoch + 1}{where}. "
-                "Try a smaller optimizer.lr, gradient_clip=1, or scheduler=one_cycle, which warms up."
-            )
+                values = {f"{split}/{name}": value for name, value in metrics.compute_and_reset().items()}
+                pl_module.log_dict(values, prog_bar=split == "val")

@@ -4,7 +4,6 @@ import contextlib
 import csv
 import io
 import json
-import logging
 import time
 from typing import Any
 
@@ -15,8 +14,9 @@ from lightning.pytorch.callbacks import Callback
 from launch.errors import Interrupted
 from launch.run_dir import RunDir
 
+from ..log import log
+
 COLUMNS = ["epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate", "images_per_second"]
-log = logging.getLogger("refzoo")
 
 
 class History(Callback):
