@@ -17,6 +17,8 @@ import torch
 import train
 from data import idx
 
+ROOT = Path(__file__).parents[1]  # of the repository
+
 
 class Run(NamedTuple):
     status: int
@@ -29,11 +31,13 @@ class Run(NamedTuple):
         return json.loads((self.folder / "metrics.json").read_text())
 
 
+RunTrain = Callable[..., Run]
+
 read_once = functools.cache(idx.read)  # to unpack and hash the archives takes longer than most of these runs
 
 
 @pytest.fixture
-def run_train(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
+def run_train(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> RunTrain:
     """`train.py` with these overrides, on 600 training images for two epochs unless they say otherwise."""
 
     def run(*overrides: str, folder: str = "run") -> Run:

@@ -3,9 +3,8 @@
 import re
 import tomllib
 from importlib.metadata import distributions
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from conftest import ROOT
 
 
 def normal(name: str) -> str:

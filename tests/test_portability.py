@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
-ROOT = Path(__file__).parents[1]
 NOT_POSIX = """
 import ctypes, os, signal, sys
 for module in ("fcntl", "resource", "pwd", "grp", "termios"):

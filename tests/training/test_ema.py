@@ -1,16 +1,14 @@
 """With `ema` what is validated, tested and stored are averaged weights; training goes on as if there were none."""
 
 import csv
-from collections.abc import Callable
 
 import pytest
 import torch
-from conftest import Run
+from conftest import RunTrain
 
 import models
 from training.module import ClassificationModule
 
-RunTrain = Callable[..., Run]
 NETWORK = ("model=densenet", "model.growth_rate=4", "model.layers_per_block=[1,1,1,1]", "scheduler=constant")
 SMALL = ("data.train_size=320", "data.val_size=100", "data.test_size=100")
 

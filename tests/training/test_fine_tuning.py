@@ -1,19 +1,17 @@
 """Test `weights=`: a run begins with the weights of a file."""
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import Run
+from conftest import RunTrain
 
 import models
 from models import WeightsError, cards
 from models.weights import initialize_from, serialize
 
-RunTrain = Callable[..., Run]
 CARD = {"data": "mnist", "input": {}, "classes": [], "metrics": {}, "training": {}, "versions": {}}
 UNCHANGED = ("optimizer=sgd", "optimizer.lr=1e-30", "epochs=1")
 

@@ -7,12 +7,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import Run
+from conftest import ROOT, RunTrain
 
 import data
 import evaluate
@@ -25,8 +24,6 @@ from reports import results_table
 from training import publishing
 from training.evaluation import compute_metrics, predict_logits, preprocess_of
 
-RunTrain = Callable[..., Run]
-ROOT = Path(__file__).parents[1]
 PUBLISHED = cards.published()
 
 

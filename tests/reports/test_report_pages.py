@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Run
+from conftest import RunTrain
 from PIL import Image
 from torchmetrics.functional.classification import multiclass_calibration_error
 
@@ -337,7 +337,7 @@ def test_colours_have_enough_contrast() -> None:
             assert (bright + 0.05) / (dark + 0.05) >= least, (name, mode)
 
 
-def test_sweep_and_its_runs_write_pages(run_train: Callable[..., Run]) -> None:
+def test_sweep_and_its_runs_write_pages(run_train: RunTrain) -> None:
     run = run_train("-m", "model=softmax_regression", "seed=1,2", "data.test_size=40", "report=true", "select=best")
     assert (run.status, run.errors) == (0, "")
     whole = Page((run.folder / "report.html").read_text())
@@ -421,9 +421,7 @@ def test_sweep_page_without_finished_runs(tmp_path: Path) -> None:
     assert content.tables[0][1:] == [["<$1e-0$>", "0 of 1", "-", "-", "-"]]
 
 
-def test_failing_page_is_reported_and_the_run_finishes(
-    run_train: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failing_page_is_reported_and_the_run_finishes(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> str:
         raise ValueError("no ink")
 

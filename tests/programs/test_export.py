@@ -14,7 +14,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import read_once
+from conftest import ROOT, read_once
 
 import export
 import models
@@ -22,7 +22,6 @@ from data import ARCHIVES, DATASETS, idx
 from launch import errors, flags
 from models.weights import serialize
 
-ROOT = Path(__file__).parents[1]
 FACTS = DATASETS["fashion_mnist"]
 
 

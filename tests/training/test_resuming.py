@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import Run
+from conftest import ROOT, Run, RunTrain
 
 from launch import atomic
 from launch.errors import Interrupted
@@ -24,8 +24,6 @@ from models import WeightsError
 from training.callbacks import checkpoints
 from training.callbacks.interruption import Interruption
 
-ROOT = Path(__file__).parents[1]
-RunTrain = Callable[..., Run]
 TIMES = ("train_seconds", "compile_seconds", "images_per_second")  # all that a stop may change
 STEPS = 3 * 6  # three epochs of 6 batches of 64 images
 

@@ -1,15 +1,13 @@
 """`select=best` ends with the network of the epoch that validation liked best."""
 
 import csv
-from collections.abc import Callable
 
 import pytest
 import torch
-from conftest import Run
+from conftest import RunTrain
 
 import models
 
-RunTrain = Callable[..., Run]
 # a rate so large that the accuracy goes up and down
 RESTLESS = ("model=mlp", "optimizer=sgd", "optimizer.lr=0.7", "scheduler=constant", "epochs=8", "data.test_size=500")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Run, read_once
+from conftest import ROOT, RunTrain, read_once
 
 import data
 import evaluate
@@ -21,8 +21,6 @@ from models import cards
 from models.weights import serialize
 from training.evaluation import metrics_match
 
-ROOT = Path(__file__).parents[1]
-RunTrain = Callable[..., Run]
 Evaluate = Callable[..., tuple[int, str, str]]
 
 

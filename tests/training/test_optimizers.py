@@ -3,12 +3,12 @@
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from numpy.testing import assert_allclose
@@ -19,7 +19,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from training.module import parameter_groups
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = ROOT / "configs"
 FILES = sorted((CONFIGS / "optimizer").glob("*.yaml"))
 NAMES = [file.stem for file in FILES]
 every_optimizer = pytest.mark.parametrize("name", NAMES)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import ROOT
 from omegaconf import OmegaConf
 from pydantic import TypeAdapter
 from torch import Tensor, nn
@@ -16,7 +17,6 @@ from torch.nn import functional as F
 
 import models
 
-ROOT = Path(__file__).parents[1]
 CONFIGURATIONS = sorted((ROOT / "configs" / "model").glob("*.yaml"))
 every_configuration = pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=lambda path: path.stem)
 every_network = pytest.mark.parametrize("name", models.names())

@@ -5,13 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from launch import settings
 from launch.errors import SettingsError
-
-ROOT = Path(__file__).parents[1]
 
 
 def check(*overrides: str) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from conftest import ROOT
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
@@ -30,7 +31,6 @@ from data.augmentation import (
 )
 from data.splits import Images, Splits
 
-ROOT = Path(__file__).parents[1]
 EACH: dict[str, tuple[float, Callable[[Tensor, torch.Generator], Tensor]]] = {  # setting: value, what it should do
     "horizontal_flip": (0.5, lambda images, generator: horizontal_flip(images, generator, 0.5)),
     "rotation": (10.0, lambda images, generator: rotate_and_scale(images, generator, 10.0, 0)),

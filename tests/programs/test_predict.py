@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from conftest import read_once
+from conftest import ROOT, read_once
 from PIL import Image, ImageDraw
 
 import data
@@ -25,7 +25,6 @@ import predict
 from data import DataError, idx
 from models.weights import serialize
 
-ROOT = Path(__file__).parents[1]
 CLASSES = [f"band {k}" for k in range(10)]
 
 

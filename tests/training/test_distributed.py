@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import pytest
 import torch
-from conftest import Run
+from conftest import ROOT, Run, RunTrain
 from safetensors.torch import load_file
 
 from data.batches import EvaluationBatches, Preprocess, TrainingBatches
@@ -25,8 +25,6 @@ from training.callbacks.interruption import Interruption
 from training.callbacks.synchronisation import SynchronizeProcesses
 from training.module import LossAndAccuracy
 
-ROOT = Path(__file__).parents[1]
-RunTrain = Callable[..., Run]
 TRAIN, DDP = [sys.executable, str(ROOT / "train.py")], ["trainer=ddp", "trainer.accelerator=cpu", "report=false"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(ROOT / "train.py")]
 IMAGES = torch.randint(0, 256, (300, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

@@ -2,15 +2,13 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 import models
 from models.__main__ import main
 from models.description import Stage, describe
-
-ROOT = Path(__file__).parents[1]
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str, columns: int = 80) -> None:

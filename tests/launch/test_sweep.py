@@ -8,13 +8,12 @@ import shutil
 import signal
 import sys
 import weakref
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Run
+from conftest import Run, RunTrain
 
 import train
 from launch.sweep import Outcome, Sweep
@@ -22,7 +21,6 @@ from reports.sweep_summary import finish
 from training.callbacks.interruption import Interruption
 from training.module import ClassificationModule
 
-RunTrain = Callable[..., Run]
 JOBS = ("model=softmax_regression", "data.test_size=300", "epochs=1")
 
 

@@ -5,12 +5,11 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch._inductor.config
-from conftest import Run
+from conftest import RunTrain
 from torch import Tensor
 
 import models
 
-RunTrain = Callable[..., Run]
 SMALL = ("data.train_size=160", "batch_size=32", "data.val_size=40", "data.test_size=40")
 DROPOUT = ("model=mlp", "model.dropout=0.5", "ema=0.9", "select=best")
 BATCH_NORM = ("model=densenet", "model.growth_rate=4", "model.layers_per_block=[1,1,1,1]")

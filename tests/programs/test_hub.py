@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import ROOT
 
 import models
 from models.weights import serialize
 
-ROOT = Path(__file__).parents[1]
 CARD = {"data": "mnist", "input": {}, "classes": [], "training": {}, "versions": {}}
 FIGURES = {"loss": 1.0, "accuracy": 0.5, "images": 9}
 CARD |= {"metrics": {"test": FIGURES, "quick": FIGURES}, "parameters": 1}

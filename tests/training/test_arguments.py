@@ -1,11 +1,7 @@
 """What only a network, a schedule or an augmentation can refuse is refused in one line, before a run folder exists."""
 
-from collections.abc import Callable
-
 import pytest
-from conftest import Run
-
-RunTrain = Callable[..., Run]
+from conftest import RunTrain
 
 
 @pytest.mark.parametrize(

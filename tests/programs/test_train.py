@@ -9,21 +9,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from conftest import Run
+from conftest import ROOT, Run, RunTrain
 from torchmetrics.functional.classification import multiclass_accuracy
 
 import data
 import models
 from data.batches import Preprocess
-
-ROOT = Path(__file__).parents[1]
-RunTrain = Callable[..., Run]
 
 
 def test_the_run_folder(run_train: RunTrain) -> None:

@@ -2,14 +2,13 @@
 
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lightning
 import pytest
 import torch
-from conftest import Run
+from conftest import RunTrain
 from lightning.pytorch.loops.fetchers import _PrefetchDataFetcher
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 
@@ -19,7 +18,6 @@ from training.loop import FastEpochLoop, install_fast_loop
 from training.module import ClassificationModule
 from training.schedules import constant
 
-RunTrain = Callable[..., Run]
 SMALL = ("data.train_size=320", "data.val_size=60", "data.test_size=60")  # ten batches of 64 images in two epochs
 TIMES = ("train_seconds", "images_per_second")
 RUNS = {
