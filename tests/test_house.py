@@ -1,4 +1,4 @@
-"""The rooms of the code: imports run one way, no two files import each other, launch/ needs no torch."""
+"""Test the layout: folders import one way only, no two files import each other, launch/ imports no torch."""
 
 import ast
 import subprocess
@@ -52,7 +52,7 @@ def file_of(parts: list[str]) -> Path | None:
     return None
 
 
-def test_the_reader_of_imports_sees_all_forms() -> None:
+def test_imports_finds_all_import_forms() -> None:
     assert {Path("launch/errors.py"), Path("reports/sweep_summary.py"), Path("training/run.py")} <= imports(
         Path("train.py")
     )
@@ -61,7 +61,7 @@ def test_the_reader_of_imports_sees_all_forms() -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
-def test_a_file_imports_only_from_its_own_room_and_those_below(path: Path) -> None:
+def test_file_imports_only_from_its_own_room_and_those_below(path: Path) -> None:
     for imported in imports(path):
         if room(path) == room(imported) != "program":
             continue

@@ -103,6 +103,7 @@ def test_readme_has_a_result_for_every_network() -> None:
     assert named >= set(models.names())
 
 
+@pytest.mark.slow
 def test_table_of_sizes_is_the_printed_one() -> None:
     command = [sys.executable, "-m", "models", "--markdown"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

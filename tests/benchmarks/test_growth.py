@@ -49,7 +49,9 @@ def test_batch_size_over_the_time_limit_is_left_out(measure: Growth) -> None:
     assert measure("--models", "mlp", "--turns", "1", "--seconds", "0.063") == [("mlp", 32, 28)]
 
 
-def test_missing_networks_are_added(measure: Growth, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_networks_are_measured_and_added(
+    measure: Growth, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     measure("--models", "mlp", "--turns", "1")
     assert {name for name, *_ in measure("--models", "mlp", "lenet", "--turns", "1")} == {"lenet"}
     before = (tmp_path / "name.json").read_bytes()

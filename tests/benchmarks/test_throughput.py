@@ -1,4 +1,4 @@
-"""The benchmark of training speed: its table, how it is resumed, and that each of its ways trains."""
+"""Test the throughput benchmark: its table, how it is resumed, and that each way of training trains."""
 
 import argparse
 import json
@@ -20,7 +20,7 @@ def turn(*rates: float) -> dict[str, float]:
     return dict(zip(WAYS, rates, strict=True))
 
 
-def test_table_values() -> None:
+def test_table_equals_values_computed_by_hand() -> None:
     """Compare with values worked out by hand; the median of the ratios, 0.8, is not the ratio of the medians, 0.9."""
     networks = {"mlp": {"batches": 9, "turns": [[turn(1000, 800, 100), turn(500, 450, 300)], [turn(400, 200, 200)]]}}
     head, bare, ours, loader = throughput.rows(networks, batch_size=100)
@@ -61,7 +61,7 @@ def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     return take
 
 
-def test_missing_turns_are_added(benchmark: Callable[..., Any], tmp_path: Path) -> None:
+def test_missing_turns_are_measured_and_added(benchmark: Callable[..., Any], tmp_path: Path) -> None:
     assert benchmark("--models", "mlp", "--turns", "1") == [("mlp", 3)]
     assert benchmark("--models", "mlp", "lenet", "--turns", "2") == [("lenet", 5), ("mlp", 3), ("lenet", 5)]
     found = json.loads((tmp_path / "name.json").read_text())
@@ -98,6 +98,7 @@ def test_each_way_trains(way: str, arguments: argparse.Namespace) -> None:
     assert served == 3 * [[(32, 1, 28, 28), (32,)]]
 
 
+@pytest.mark.slow
 def test_train_py_takes_turns_with_the_bare_loop(arguments: argparse.Namespace) -> None:
     ways = ["train.py", "bare loop"]
     rounds = throughput.take_turns(ways, "softmax_regression", batches=4, rounds=2, args=arguments)
@@ -106,6 +107,7 @@ def test_train_py_takes_turns_with_the_bare_loop(arguments: argparse.Namespace) 
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.slow
 def test_failing_way_is_reported(arguments: argparse.Namespace) -> None:
     with pytest.raises(errors.RunFailed, match=r"^lennet does not train to the end of its rounds\.$"):
         throughput.take_turns(["bare loop"], "lennet", batches=4, rounds=1, args=arguments)

@@ -113,7 +113,7 @@ def results(*turns: dict[str, tuple[float, float, float]]) -> dict[str, Any]:
     }
 
 
-def test_table_values() -> None:
+def test_table_equals_values_computed_by_hand() -> None:
     """Compare with values worked out by hand; the median of the ratios, 15, is not the ratio of the medians, 12."""
     made_up = results(
         {"fast-mnist": (0.991, 10, 20), EXAMPLE: (0.989, 200, 210)},

@@ -46,11 +46,11 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def pictures(count: int, height: int = 28, width: int = 28) -> Tensor:
+def random_images(count: int, height: int = 28, width: int = 28) -> Tensor:
     return torch.randint(0, 256, (count, height, width), dtype=torch.uint8, generator=seeded(0))
 
 
-def assert_even(counts: Tensor) -> None:
+def assert_equally_likely(counts: Tensor) -> None:
     """Assert that Pearson's statistic is at most four standard deviations above its mean for equal probabilities."""
     degrees = counts.numel() - 1
     assert ((counts - counts.mean()) ** 2 / counts.mean()).sum() < degrees + 4 * math.sqrt(2 * degrees)
@@ -73,19 +73,19 @@ def assert_same_distribution(ours: Tensor, theirs: Tensor) -> None:
 
 
 def test_shift_takes_a_uniformly_random_crop_of_the_padded_image() -> None:
-    images, pixels = pictures(5000, 10, 12).float(), 2
+    images, pixels = random_images(5000, 10, 12).float(), 2
     shifted = shift(images, seeded(1), pixels)
     assert shifted.shape == images.shape
     padded = np.pad(images.numpy(), ((0, 0), (pixels, pixels), (pixels, pixels)))
     crops = [padded[:, row : row + 10, column : column + 12] for row in range(5) for column in range(5)]
     found = torch.from_numpy(np.stack([(crop == shifted.numpy()).all(axis=(1, 2)) for crop in crops]))
     assert (found.sum(dim=0) == 1).all()
-    assert_even(found.sum(dim=1).double())
+    assert_equally_likely(found.sum(dim=1).double())
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
-def test_horizontal_flip_mirrors_that_share(probability: float) -> None:
-    images = pictures(4000, 5, 6).float()
+def test_horizontal_flip_mirrors_images_with_its_probability(probability: float) -> None:
+    images = random_images(4000, 5, 6).float()
     flipped = horizontal_flip(images, seeded(1), probability)
     chosen = (flipped != images).flatten(1).any(dim=1)
     assert torch.equal(flipped[chosen], v2.functional.horizontal_flip(images[chosen]))
@@ -106,7 +106,7 @@ def rotations_and_factors(seed: int, count: int, degrees: float, scale: float) -
 @pytest.mark.parametrize("width", [28, 20])
 def test_rotation_and_scale_equal_torchvision(degrees: float, scale: float, width: int) -> None:
     angles, factors = rotations_and_factors(1, 40, degrees, scale)
-    images = pictures(40, 28, width).float()
+    images = random_images(40, 28, width).float()
     expected = [
         v2.functional.affine(image, angle, [0, 0], factor, [0.0, 0.0], InterpolationMode.BILINEAR)
         for image, angle, factor in zip(images.unsqueeze(1), angles.tolist(), factors.tolist(), strict=True)
@@ -133,13 +133,13 @@ def rectangles(mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return top, left, height, width
 
 
-NOWHERE = -1.0  # a pixel that no augmentation makes
+MARKER = -1.0  # a pixel that no augmentation makes
 ERASED_AREA, ASPECT_RATIO = (0.02, 0.4), (0.3, 1 / 0.3)  # Zhong et al.
 
 
-def test_erased_rectangles_are_distributed_as_torchvisions() -> None:
-    erased = random_erasing(torch.full((4000, 28, 28), NOWHERE), seeded(1), 1.0)
-    top, left, height, width = rectangles(erased != NOWHERE)
+def test_erased_rectangles_are_distributed_as_in_torchvision() -> None:
+    erased = random_erasing(torch.full((4000, 28, 28), MARKER), seeded(1), 1.0)
+    top, left, height, width = rectangles(erased != MARKER)
     assert ((height > 0) & (width > 0) & (height < 28) & (width < 28)).all()
     area = ((height - 0.5) * (width - 0.5), (height + 0.5) * (width + 0.5))  # before height and width were rounded
     ratio = ((height - 0.5) / (width + 0.5), (height + 0.5) / (width - 0.5))
@@ -165,8 +165,8 @@ def test_erased_rectangles_are_distributed_as_torchvisions() -> None:
 
 
 def test_erasing_fills_with_uniform_noise_and_keeps_the_other_pixels() -> None:
-    images = pictures(3000).float()
-    inside = random_erasing(torch.full_like(images, NOWHERE), seeded(1), 0.3) != NOWHERE
+    images = random_images(3000).float()
+    inside = random_erasing(torch.full_like(images, MARKER), seeded(1), 0.3) != MARKER
     chosen = inside.flatten(1).any(dim=1)
     assert chosen.double().mean().item() == pytest.approx(0.3, abs=4 * 0.5 / math.sqrt(3000))
     erased = random_erasing(images, seeded(1), 0.3)
@@ -176,39 +176,39 @@ def test_erasing_fills_with_uniform_noise_and_keeps_the_other_pixels() -> None:
     assert torch.equal(random_erasing(images, seeded(1), 0.0), images)
 
 
-def test_erasing_keeps_an_image_that_no_candidate_fits() -> None:
-    images = pictures(50, 1, 28).float()  # a height below 1 is no rectangle
+def test_erasing_keeps_an_image_in_which_no_rectangle_fits() -> None:
+    images = random_images(50, 1, 28).float()  # a height below 1 is no rectangle
     assert torch.equal(random_erasing(images, seeded(1), 1.0), images)
 
 
 @pytest.mark.parametrize("side", [3, 4])
 def test_cutout_is_a_clipped_square_about_a_uniform_pixel(side: int) -> None:
     height, width = 9, 7
-    cut = cutout(torch.full((6300, height, width), NOWHERE), seeded(1), side, fill=73.0)
-    squares = np.full((height, width, height, width), NOWHERE, dtype=np.float32)
+    cut = cutout(torch.full((6300, height, width), MARKER), seeded(1), side, fill=73.0)
+    squares = np.full((height, width, height, width), MARKER, dtype=np.float32)
     for row in range(height):
         for column in range(width):
             top, left = row - side // 2, column - side // 2
             squares[row, column, max(top, 0) : top + side, max(left, 0) : left + side] = 73
     found = (cut.flatten(1).unsqueeze(1) == torch.from_numpy(squares).flatten(2).flatten(0, 1)).all(dim=2)
     assert (found.sum(dim=1) == 1).all()
-    assert_even(found.sum(dim=0).double())
-    images = pictures(100).float()
-    inside = cutout(torch.full_like(images, NOWHERE), seeded(2), side, fill=0) == 0
+    assert_equally_likely(found.sum(dim=0).double())
+    images = random_images(100).float()
+    inside = cutout(torch.full_like(images, MARKER), seeded(2), side, fill=0) == 0
     assert torch.equal(cutout(images, seeded(2), side, fill=73.0), torch.where(inside, 73.0, images))
 
 
 @pytest.mark.parametrize("name", EACH)
 def test_each_image_has_its_own_draw(name: str) -> None:
-    same = pictures(1).expand(200, -1, -1).float()
+    same = random_images(1).expand(200, -1, -1).float()
     outputs = len(EACH[name][1](same, seeded(1)).flatten(1).unique(dim=0))
     possible = {"horizontal_flip": 2, "shift": 25}  # where they are few
     assert outputs == possible[name] if name in possible else outputs > 80
 
 
 @pytest.mark.parametrize("name", EACH)
-def test_a_setting_turns_on_its_own_augmentation_alone(name: str) -> None:
-    images = pictures(100)
+def test_setting_enables_only_its_own_augmentation(name: str) -> None:
+    images = random_images(100)
     augment = Augmentation(fill=73.0, **{name: VALUES[name]})
     augmented = augment(images, seeded(1))
     assert augmented.dtype == torch.float32
@@ -219,23 +219,23 @@ ALL = Augmentation(fill=73.0, **VALUES)
 
 
 def test_all_together_are_applied_in_the_order_of_their_fields() -> None:
-    generator, images = seeded(1), pictures(100)
+    generator, images = seeded(1), random_images(100)
     expected = rotate_and_scale(horizontal_flip(images.float(), generator, 0.5), generator, 10.0, 0.2)
     expected = cutout(random_erasing(shift(expected, generator, 2), generator, 0.5), generator, 8, 73.0)
     assert torch.equal(ALL(images, seeded(1)), expected)
 
 
-def test_a_setting_of_0_changes_and_draws_nothing() -> None:
+def test_setting_of_0_changes_no_image_and_draws_no_random_numbers() -> None:
     assert Augmentation(fill=73.0).is_off
     assert not any(Augmentation(fill=73.0, **{name: value}).is_off for name, value in VALUES.items())
-    generator, images = seeded(1), pictures(20)
+    generator, images = seeded(1), random_images(20)
     before = generator.get_state()
     assert torch.equal(Augmentation(fill=73.0)(images, generator), images.float())
     assert torch.equal(generator.get_state(), before)
 
 
 def test_all_draws_come_from_the_given_generator() -> None:
-    images = pictures(50)
+    images = random_images(50)
     torch.manual_seed(5)
     before, first = torch.get_rng_state(), ALL(images, seeded(1))
     assert torch.equal(torch.get_rng_state(), before)
@@ -246,19 +246,19 @@ def test_all_draws_come_from_the_given_generator() -> None:
     assert not torch.equal(ALL(images, generator), ALL(images, generator))
 
 
-def test_uint8_and_float_images_give_the_same_and_are_not_modified() -> None:
-    images = pictures(50)
+def test_uint8_and_float_images_give_equal_results_and_are_not_modified() -> None:
+    images = random_images(50)
     floats = images.float()
     assert torch.equal(ALL(images, seeded(1)), ALL(floats, seeded(1)))
     assert torch.equal(ALL(images, seeded(1)), ALL(images.double(), seeded(1)))
-    assert torch.equal(images, pictures(50))
-    assert torch.equal(floats, pictures(50).float())
+    assert torch.equal(images, random_images(50))
+    assert torch.equal(floats, random_images(50).float())
     for _, augment in EACH.values():
         augment(floats, seeded(1))
-        assert torch.equal(floats, pictures(50).float())
+        assert torch.equal(floats, random_images(50).float())
 
 
-def test_the_cpu_never_waits_for_a_value_on_the_device() -> None:
+def test_augmentation_reads_no_value_back_from_the_device() -> None:
     """Run on the meta device, which has no values: .item(), a branch on a tensor and a mask as an index raise."""
     no_generator: Any = None  # that device has none
     augmented = ALL(torch.empty(8, 28, 28, dtype=torch.uint8, device="meta"), no_generator)
@@ -284,7 +284,7 @@ def draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., np.nd
     """Run `python -m data` with these arguments on two random images of each class; return its picture in grey."""
 
     def draw(*arguments: str) -> np.ndarray:
-        split = Images(pictures(20), torch.arange(10).repeat(2))
+        split = Images(random_images(20), torch.arange(10).repeat(2))
         monkeypatch.setattr(sheets, "load", lambda name: Splits(data.DATASETS[name], split, None, split))
         monkeypatch.setattr(sys, "argv", ["data", "--output", str(tmp_path / "picture.png"), *arguments])
         sheets.main()
@@ -316,17 +316,17 @@ def test_every_augmentation_is_configured_shown_and_tested() -> None:
         ({"scale": math.nan}, "data.augment.scale=nan is not valid, it should be a number from 0 to 0.9."),
     ],
 )
-def test_a_wrong_setting_is_refused(settings: dict[str, Any], says: str) -> None:
+def test_wrong_setting_is_refused(settings: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(says)}"):
         Augmentation(fill=73.0, **settings)
 
 
-def test_the_limits_themselves_and_whole_numbers_for_floats_are_valid() -> None:
+def test_largest_values_and_integers_for_floats_are_valid() -> None:
     assert not Augmentation(73.0, **{name: each["largest"] for name, each in SETTINGS.items()}).is_off
     assert not Augmentation(73.0, rotation=180, erasing=1).is_off
 
 
-def test_the_picture_shows_the_augmented_images(draw: Callable[..., np.ndarray]) -> None:
+def test_picture_shows_the_augmented_images(draw: Callable[..., np.ndarray]) -> None:
     classes, each, together = draw(), draw("augmentation"), draw("augmentation", "horizontal_flip=1", "shift=0")
     assert len(classes) < len(together) < len(each)
 
@@ -335,7 +335,7 @@ def test_the_picture_shows_the_augmented_images(draw: Callable[..., np.ndarray])
         left, top = left + number * sheets.CELL + sheets.GAP * (number > 0), sheets.HEAD + row * sheets.CELL
         return together[top : top + 56, left : left + 56]
 
-    for row, image in enumerate(pictures(20)[:10].numpy()):
+    for row, image in enumerate(random_images(20)[:10].numpy()):
         enlarged = image.repeat(2, axis=0).repeat(2, axis=1)
         for number in range(1 + sheets.DRAWS):
             assert (cell(0, row, number) == enlarged).all()  # digits are never mirrored
@@ -353,7 +353,7 @@ def test_the_picture_shows_the_augmented_images(draw: Callable[..., np.ndarray])
         ("classes shift=2", "key=value goes with augmentation"),
     ],
 )
-def test_a_wrong_command_is_one_line(
+def test_wrong_command_prints_a_one_line_error(
     arguments: str, says: str, draw: Callable[..., np.ndarray], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as exit:
@@ -365,7 +365,7 @@ def test_a_wrong_command_is_one_line(
 
 
 @pytest.mark.parametrize("name", ["missing/picture.png", "picture.pgn"])
-def test_a_picture_that_cannot_be_written_is_one_line(
+def test_picture_that_cannot_be_written_prints_a_one_line_error(
     name: str, tmp_path: Path, draw: Callable[..., np.ndarray], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as exit:

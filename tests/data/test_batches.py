@@ -47,12 +47,12 @@ def test_images_keep_their_labels_however_many_batches_are_made_at_once(
         assert torch.equal(images, preprocess(IMAGES[labels]))
 
 
-def test_an_epoch_sees_each_image_at_most_once_and_drops_the_incomplete_batch() -> None:
+def test_epoch_reads_each_image_at_most_once_and_drops_the_incomplete_batch() -> None:
     seen = torch.cat(batches_of())
     assert len(seen) == 48 == len(seen.unique())
 
 
-def test_order_is_a_function_of_seed_and_epoch() -> None:
+def test_order_of_images_depends_on_seed_and_epoch_only() -> None:
     assert torch.equal(torch.cat(batches_of(seed=1, epoch=2)), torch.cat(batches_of(seed=1, epoch=2)))
     orders = {tuple(epoch_order(50, seed, epoch).tolist()) for seed in range(4) for epoch in range(4)}
     assert len(orders) == 16
@@ -62,7 +62,7 @@ def test_order_is_a_function_of_seed_and_epoch() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_a_later_first_batch_gives_the_rest_of_the_same_epoch() -> None:
+def test_loader_that_starts_at_a_later_batch_gives_the_rest_of_the_epoch() -> None:
     whole = batches_of(epoch=3)
     for first in range(4):
         rest = batches_of(epoch=3, first=first)
@@ -70,7 +70,7 @@ def test_a_later_first_batch_gives_the_rest_of_the_same_epoch() -> None:
         assert all(torch.equal(a, b) for a, b in zip(whole[first:], rest, strict=True))
 
 
-def test_draws_on_a_batch_depend_on_seed_epoch_and_batch_alone() -> None:
+def test_random_numbers_of_a_batch_depend_on_seed_epoch_and_batch_only() -> None:
     def draws(epoch: int, first: int) -> list[float]:
         torch.manual_seed(first)  # earlier draws must not matter
         loader = TrainingBatches(SPLIT, 16, Preprocess(0.3, 0.4, 28), 1, lambda: (epoch, first))
@@ -80,7 +80,7 @@ def test_draws_on_a_batch_depend_on_seed_epoch_and_batch_alone() -> None:
     assert len({*draws(0, 0), *draws(1, 0)}) == 6
 
 
-def test_augmentation_draws_depend_on_the_batch_and_change_no_other_draws() -> None:
+def test_random_numbers_of_augmentation_depend_on_the_batch_and_change_no_others() -> None:
     def draws(seed: int, epoch: int, first: int, augmented: bool = True) -> tuple[list[float], list[float]]:
         own: list[float] = []
 
@@ -106,7 +106,7 @@ def test_every_rng_key_has_its_own_seed() -> None:
 
 
 @pytest.mark.parametrize("batch_size", [7, 50, 128])
-def test_evaluation_sees_every_image_once_in_order(batch_size: int) -> None:
+def test_evaluation_reads_every_image_once_in_order(batch_size: int) -> None:
     batches = EvaluationBatches(SPLIT, batch_size, Preprocess(0.3, 0.4, 28))
     labels = [labels for _, labels in batches]
     assert len(labels) == len(batches)

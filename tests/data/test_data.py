@@ -28,7 +28,7 @@ def extracted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_images_labels_and_classes_equal_torchvisions(name: str, extracted: Path) -> None:
+def test_images_labels_and_classes_equal_torchvision(name: str, extracted: Path) -> None:
     vision = getattr(torchvision.datasets, DATASETS[name].folder)
     train, test = (vision(str(extracted), train=train) for train in (True, False))
     everything = data.load(name, val_size=0)
@@ -42,14 +42,14 @@ def test_images_labels_and_classes_equal_torchvisions(name: str, extracted: Path
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_recorded_mean_and_std_are_those_of_the_training_pixels(name: str) -> None:
+def test_recorded_mean_and_std_equal_those_of_the_training_pixels(name: str) -> None:
     splits = data.load(name, val_size=0)
     pixels = splits.train.images.double() / 255
     assert splits.info.mean == pytest.approx(pixels.mean().item(), abs=1e-10)
     assert splits.info.std == pytest.approx(pixels.std(correction=0).item(), abs=1e-10)
 
 
-def test_a_copy_below_root_gives_the_same_splits(extracted: Path) -> None:
+def test_copy_in_another_root_gives_the_same_splits(extracted: Path) -> None:
     bundled, copy = data.load("mnist"), data.load("mnist", root=extracted)
     assert all(torch.equal(a, b) for a, b in zip(bundled.train + bundled.test, copy.train + copy.test, strict=True))
 
@@ -102,7 +102,7 @@ def other_size(content: bytes) -> bytes:
     ],
 )
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_damaged_file_is_refused(extracted: Path, tmp_path: Path, damage, says: str, packed: bool) -> None:
+def test_damaged_file_is_refused(extracted: Path, tmp_path: Path, damage, says: str, packed: bool) -> None:
     shutil.copytree(extracted / "MNIST", tmp_path / "MNIST")
     file = tmp_path / "MNIST/raw" / LABELS
     content = damage(file.read_bytes())
@@ -119,7 +119,7 @@ def test_a_damaged_file_is_refused(extracted: Path, tmp_path: Path, damage, says
     ("damage", "says"),
     [(truncate, "cannot be read"), (lambda _: b"no gzip at all", "cannot be read"), (flip_a_bit, "cannot be read|SHA")],
 )
-def test_a_damaged_archive_is_refused(extracted: Path, tmp_path: Path, damage, says: str) -> None:
+def test_damaged_archive_is_refused(extracted: Path, tmp_path: Path, damage, says: str) -> None:
     shutil.copytree(extracted / "MNIST", tmp_path / "MNIST")
     (tmp_path / "MNIST/raw" / IMAGES).unlink()
     archive = (ARCHIVES / "MNIST/raw" / (IMAGES + ".gz")).read_bytes()
@@ -142,7 +142,7 @@ def test_swapped_and_missing_files_are_refused(extracted: Path, tmp_path: Path) 
         data.load("mnist", root=tmp_path)
 
 
-def test_a_gzip_bomb_is_not_decompressed(tmp_path: Path) -> None:
+def test_gzip_bomb_is_not_decompressed(tmp_path: Path) -> None:
     content = struct.pack(">HBBI", 0, 8, 1, 100) + bytes(1 << 28)
     (tmp_path / "labels.gz").write_bytes(gzip.compress(content, compresslevel=1))
     asked = []

@@ -1,4 +1,4 @@
-"""A wrong command is answered at once: one line, the nearest valid name, exit status 2, and torch not imported."""
+"""Test the checks of the configuration: one line, the nearest valid name, exit status 2, without torch."""
 
 import subprocess
 import sys
@@ -19,12 +19,12 @@ def check(*overrides: str) -> None:
     settings.check(OmegaConf.to_container(config, resolve=True))
 
 
-def test_the_defaults_are_right() -> None:
+def test_default_configuration_is_valid() -> None:
     check()
 
 
 @pytest.mark.parametrize("group", ["model", "data", "optimizer", "scheduler", "trainer", "recipe"])
-def test_every_option_of_every_group_is_right(group: str) -> None:
+def test_every_option_of_every_group_is_valid(group: str) -> None:
     options = sorted(path.stem for path in (ROOT / "configs" / group).glob("*.yaml"))
     assert options
     for option in options:
@@ -35,7 +35,7 @@ def test_every_option_of_every_group_is_right(group: str) -> None:
     "override",
     ["model.activation=tanh", "model.padding=2", "optimizer.lr=1", "optimizer.betas=[0.8,0.9]", "run_dir=a b"],
 )
-def test_what_may_be_set(override: str) -> None:
+def test_valid_override_is_accepted(override: str) -> None:
     check(override)
 
 
@@ -89,7 +89,7 @@ def test_what_may_be_set(override: str) -> None:
         (["model.name=lent"], "there is no network 'lent', did you mean 'lenet'?"),
     ],
 )
-def test_what_is_refused(overrides: list[str], says: str) -> None:
+def test_invalid_configuration_is_refused(overrides: list[str], says: str) -> None:
     with pytest.raises(SettingsError) as refused:
         check(*overrides)
     assert says in str(refused.value)
@@ -117,7 +117,9 @@ def test_what_is_refused(overrides: list[str], says: str) -> None:
         (["model=lenet", "--epochs", "3"], "unrecognized arguments: --epochs 3. Write key=value"),
     ],
 )
-def test_a_wrong_command_ends_in_one_line_without_torch(arguments: list[str], says: str, tmp_path: Path) -> None:
+def test_wrong_command_prints_a_one_line_error_without_importing_torch(
+    arguments: list[str], says: str, tmp_path: Path
+) -> None:
     program = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['train.py', *{arguments!r}]\n"
         "import train; status = train.main()\n"
@@ -140,4 +142,4 @@ def test_help_does_not_import_torch(tmp_path: Path) -> None:
     assert "model: " in done.stdout
     assert "lenet" in done.stdout
     assert " torch" not in done.stderr
-    assert " hydra" in done.stderr  # so that a torch would have been seen
+    assert " hydra" in done.stderr  # the output lists imports

@@ -1,4 +1,4 @@
-"""A sweep goes on past what fails, ends with one table of what was measured, and is resumed as a whole."""
+"""Test sweeps: they continue after failed jobs, write one table of results, and are resumed as a whole."""
 
 import csv
 import gc
@@ -38,13 +38,14 @@ def resume(
     return Run(status, output, errors, Path(value))
 
 
-def test_summary_holds_mean_and_deviation_over_seeds(run_train: RunTrain) -> None:
+@pytest.mark.slow
+def test_summary_holds_mean_and_standard_deviation_over_seeds(run_train: RunTrain) -> None:
     run = run_train("-m", *JOBS, "optimizer.lr=1e-4,1e-2", "seed=1,2,3")
     assert run.status == 0, run.errors
     name = "softmax_regression_mnist_seed{}_optimizer.lr={}"
     with (run.folder / "sweep.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["optimizer.lr"] for row in rows] == ["0.01", "0.0001"]  # the better by validation first
+    assert [row["optimizer.lr"] for row in rows] == ["0.01", "0.0001"]  # sorted by validation accuracy
     content = json.loads((run.folder / "sweep.json").read_text())
     assert len(content["jobs"]) == 6
     assert content["failed"] == []
@@ -61,7 +62,8 @@ def test_summary_holds_mean_and_deviation_over_seeds(run_train: RunTrain) -> Non
         assert {key: str(value) for key, value in as_json.items()} == row
 
 
-def test_it_goes_on_past_a_job_that_fails(run_train: RunTrain) -> None:
+@pytest.mark.slow
+def test_sweep_continues_after_a_failed_job(run_train: RunTrain) -> None:
     run = run_train("-m", *JOBS, "optimizer=sgd", "scheduler=constant", "optimizer.lr=-1,1e38,0.1")
     assert run.status == 2  # of 2, 1 and 0
     assert metrics(run.folder / "softmax_regression_mnist_seed1_optimizer.lr=0.1")["status"] == "finished"
@@ -75,7 +77,8 @@ def test_it_goes_on_past_a_job_that_fails(run_train: RunTrain) -> None:
     assert counts == [("0.1", 1, 0), ("1e+38", 0, 1)]
 
 
-def test_a_stopped_sweep_goes_on_with_what_is_missing(run_train: RunTrain, monkeypatch, capfd) -> None:
+@pytest.mark.slow
+def test_resumed_sweep_runs_only_the_unfinished_jobs(run_train: RunTrain, monkeypatch, capfd) -> None:
     sweep = ("-m", *JOBS, "epochs=2", "seed=1,2,3")
     whole = run_train(*sweep, folder="whole")
 
@@ -107,7 +110,7 @@ def test_a_stopped_sweep_goes_on_with_what_is_missing(run_train: RunTrain, monke
 
 
 @pytest.mark.parametrize("wrong", ["model=mlp,lente", "optimizer.lr=", "epoch=1,2", "epochs=0,-1", "seed=1,[2"])
-def test_a_wrong_sweep_leaves_nothing(run_train: RunTrain, wrong: str) -> None:
+def test_invalid_sweep_creates_no_folder(run_train: RunTrain, wrong: str) -> None:
     refused = run_train("-m", wrong)
     assert refused.status == 2
     assert refused.errors
@@ -116,17 +119,18 @@ def test_a_wrong_sweep_leaves_nothing(run_train: RunTrain, wrong: str) -> None:
 
 
 @pytest.mark.parametrize("argument", ["hydra.mode=MULTIRUN", "hydra.sweep.dir=x", "run_dir=a,b"])
-def test_the_ways_round_are_closed(run_train: RunTrain, argument: str) -> None:
+def test_hydra_overrides_and_several_run_dirs_are_refused(run_train: RunTrain, argument: str) -> None:
     refused = run_train("-m", argument)
     assert (refused.status, len(refused.errors.splitlines())) == (2, 1)
 
 
-def test_a_folder_that_cannot_be_made_is_the_machines_fault(run_train: RunTrain) -> None:
+def test_sweep_folder_that_cannot_be_created_exits_with_status_5(run_train: RunTrain) -> None:
     refused = run_train("-m", "run_dir=/dev/null/sweep")
     assert (refused.status, "/dev/null/sweep cannot be written" in refused.errors) == (5, True)
 
 
-def test_what_a_resumed_sweep_was_refused_is_forgotten(run_train: RunTrain, monkeypatch, capfd) -> None:
+@pytest.mark.slow
+def test_refused_change_of_a_resumed_sweep_has_no_later_effect(run_train: RunTrain, monkeypatch, capfd) -> None:
     sweep = run_train("-m", *JOBS, "scheduler=constant", "optimizer.lr=1e-3,1e-2", "seed=1,2").folder
     refused = resume(sweep, monkeypatch, capfd, "batch_size=32")
     assert (refused.status, "batch_size=32 would change a sweep that has started" in refused.errors) == (2, True)
@@ -141,14 +145,15 @@ def test_what_a_resumed_sweep_was_refused_is_forgotten(run_train: RunTrain, monk
 
     shutil.rmtree(sweep / "softmax_regression_mnist_seed2_optimizer.lr=0.01")
     (sweep / "softmax_regression_mnist_seed1_optimizer.lr=0.001/.hydra/overrides.yaml").write_text("")
-    mended = resume(sweep, monkeypatch, capfd, "checkpoint.every_minutes=1")
-    assert mended.status == 0, mended.errors
-    assert "seed1_optimizer.lr=0.001 is damaged, and left out of the table" in mended.errors
+    repaired = resume(sweep, monkeypatch, capfd, "checkpoint.every_minutes=1")
+    assert repaired.status == 0, repaired.errors
+    assert "seed1_optimizer.lr=0.001 is damaged, and left out of the table" in repaired.errors
     rows = json.loads((sweep / "sweep.json").read_text())["rows"]
     assert [(row["optimizer.lr"], row["runs"]) for row in rows] == [("0.01", 2), ("0.001", 1)]
 
 
-def test_what_is_left_of_a_job_that_died_as_it_began_is_no_hindrance(run_train: RunTrain) -> None:
+@pytest.mark.slow
+def test_run_starts_in_the_folder_of_a_job_that_died_at_its_start(run_train: RunTrain) -> None:
     job = run_train("-m", *JOBS, "seed=1").folder / "softmax_regression_mnist_seed1"
     assert job.exists()
     for leftover in (".lock", "train.log", ".config.yaml.partial", ".hydra/overrides.yaml"):
@@ -158,7 +163,7 @@ def test_what_is_left_of_a_job_that_died_as_it_began_is_no_hindrance(run_train: 
         assert run_train(*JOBS, f"run_dir={begun}", folder=begun.name).status == 0
 
 
-def test_the_last_run_of_a_sweep_stands_for_the_sweep(tmp_path: Path) -> None:
+def test_resume_last_finds_the_sweep_of_the_latest_run(tmp_path: Path) -> None:
     from launch.resume import find
 
     for job in ("sweep_1/a", "sweep_1/b", "alone"):
@@ -187,12 +192,13 @@ def test_outcomes_of_jobs_in_other_processes_are_counted(run_train: RunTrain, tm
     assert not any(file.name.startswith(".") for file in folder.iterdir())
 
 
-def test_a_finished_job_is_let_go(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_memory_of_a_finished_job_is_freed(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch) -> None:
     tasks: list[weakref.ref[ClassificationModule]] = []
     start = ClassificationModule.on_train_start
 
     def on_train_start(self: ClassificationModule) -> None:
-        assert [task() for task in tasks] == [None] * len(tasks)  # while the next one runs already
+        assert [task() for task in tasks] == [None] * len(tasks)  # while the next job runs
         tasks.append(weakref.ref(self))
         start(self)
 

@@ -1,5 +1,6 @@
 """Compare outputs and gradients with those of torchvision's networks, where the networks are the same."""
 
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -31,7 +32,8 @@ def assert_equal_outputs_and_gradients(ours: nn.Module, theirs: nn.Module, image
         assert our.sub_(their).norm() <= 1e-5 * their.norm()  # in place: VGG's are large
 
 
-def test_vgg11_equals_that_of_torchvision() -> None:
+@pytest.mark.slow
+def test_vgg11_equals_torchvision() -> None:
     with torch.device("meta"):
         theirs = vgg11(weights=None)
     ours = models.create("vgg11", in_channels=3, num_classes=1000)
@@ -39,7 +41,7 @@ def test_vgg11_equals_that_of_torchvision() -> None:
     assert_equal_outputs_and_gradients(ours.eval(), theirs.eval(), image_size=224)  # without dropout
 
 
-def test_resnet18_equals_that_of_torchvision() -> None:
+def test_resnet18_equals_torchvision() -> None:
     with torch.device("meta"):
         theirs = resnet18(weights=None)
     ours = models.create("resnet18", image_size=64, in_channels=3, num_classes=1000, variant="paper")

@@ -195,13 +195,13 @@ def case(name: str, arguments: dict[str, Any]) -> str:
 @pytest.mark.parametrize(
     ("name", "arguments", "specification"), SPECIFICATIONS, ids=[case(*row[:2]) for row in SPECIFICATIONS]
 )
-def test_operations_are_the_specified_ones(name: str, arguments: dict[str, Any], specification: list[str]) -> None:
+def test_operations_equal_the_specification(name: str, arguments: dict[str, Any], specification: list[str]) -> None:
     assert operations(name, **arguments) == specification
 
 
 @pytest.mark.parametrize("image_size", [28, 224])
 @pytest.mark.parametrize("name", ["alexnet", "vgg11", "nin", "googlenet"])
-def test_batch_norm_stands_behind_every_convolution_and_takes_its_bias(name: str, image_size: int) -> None:
+def test_batch_norm_follows_every_convolution_and_replaces_its_bias(name: str, image_size: int) -> None:
     expected = []
     for line in operations(name, image_size=image_size):
         expected += [f"{line} no bias", "norm"] if line.startswith("conv") else [line]
@@ -288,7 +288,7 @@ def test_every_network_has_a_specification() -> None:
 
 
 @pytest.mark.parametrize(("name", "arguments", "parameters"), PARAMETERS, ids=[case(*row[:2]) for row in PARAMETERS])
-def test_parameters_are_as_many_as_computed_by_hand(name: str, arguments: dict[str, Any], parameters: int) -> None:
+def test_parameter_count_equals_the_one_computed_by_hand(name: str, arguments: dict[str, Any], parameters: int) -> None:
     assert sum(stage.parameters for stage in describe(name, **arguments)) == parameters
 
 
@@ -296,7 +296,7 @@ def test_parameters_are_as_many_as_computed_by_hand(name: str, arguments: dict[s
     ("name", "smallest"),
     [("alexnet", 67), ("vgg11", 64), ("nin", 67), ("googlenet", 64), ("resnet18", 64), ("densenet", 64)],
 )
-def test_imagenet_stem_reads_the_smallest_size_and_no_smaller_one(name: str, smallest: int) -> None:
+def test_imagenet_stem_accepts_the_smallest_size_and_refuses_smaller_ones(name: str, smallest: int) -> None:
     assert describe(name, image_size=smallest)[-1].output == (1, 10)
     for image_size in (27, 29, smallest - 1):
         with pytest.raises(
@@ -307,7 +307,7 @@ def test_imagenet_stem_reads_the_smallest_size_and_no_smaller_one(name: str, sma
 
 
 @pytest.mark.parametrize("name", ["softmax_regression", "mlp", "lenet"])
-def test_networks_without_an_imagenet_stem_read_28_x_28_alone(name: str) -> None:
+def test_networks_without_an_imagenet_stem_accept_only_28_x_28(name: str) -> None:
     with pytest.raises(ValueError, match=r"28 x 28 images, got image_size=32$"):
         models.create(name, image_size=32)
 

@@ -87,7 +87,7 @@ def test_inception_concatenates_four_paths_of_its_input() -> None:
 
 
 @pytest.mark.parametrize(("name", "places"), [("mlp", 1), ("alexnet", 2), ("vgg11", 2), ("nin", 1)])
-def test_dropout_acts_in_training_alone(name: str, places: int) -> None:
+def test_dropout_is_applied_in_training_only(name: str, places: int) -> None:
     network = models.create(name, image_size=28, dropout=0.5)
     dropped: list[int] = []
     for module in network.modules():
@@ -131,7 +131,7 @@ def test_initial_weights_have_the_distribution_of_the_activation(name: str) -> N
             assert layer.weight.abs().max() > 2.5 * deviation  # a uniform distribution is bounded by 1.73
 
 
-def test_every_class_map_of_nin_begins_positive() -> None:
+def test_initial_class_maps_of_nin_are_positive() -> None:
     """A class whose map is negative everywhere would get no gradient."""
     torch.manual_seed(0)
     outputs = models.create("nin", image_size=28).eval()(torch.randn(4, 1, 28, 28))

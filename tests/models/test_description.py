@@ -39,7 +39,9 @@ def test_stages_of_lenet_are_as_computed_by_hand() -> None:
         ("vgg11", {"in_channels": 3, "num_classes": 1000}, 7_609_090_048),  # the published 7.6 G
     ],
 )
-def test_multiply_adds_are_those_of_the_literature(name: str, arguments: dict[str, object], multiply_adds: int) -> None:
+def test_multiply_add_count_equals_the_published_one(
+    name: str, arguments: dict[str, object], multiply_adds: int
+) -> None:
     assert sum(stage.multiply_adds for stage in describe(name, **arguments)) == multiply_adds
 
 
@@ -99,7 +101,7 @@ def test_widest_table_fits_the_terminal(
         (["lenet", "--image-size", "32"], "LeNet reads 28 x 28 images, got image_size=32"),
     ],
 )
-def test_wrong_command_ends_in_one_line(
+def test_wrong_command_prints_a_one_line_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     with pytest.raises(SystemExit) as stop:

@@ -107,6 +107,7 @@ def test_weights_are_assigned_to_a_network_on_the_meta_device(configuration: Pat
         assert torch.equal(twin(images), network(images))
 
 
+@pytest.mark.slow
 @every_configuration
 def test_network_compiles_to_one_graph(configuration: Path) -> None:
     network = build(configuration).eval()

@@ -107,7 +107,7 @@ def logits_by_equation(
 @pytest.mark.parametrize("pool", ["last", "mean"])
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize(("num_layers", "dropout"), [(1, 0.0), (2, 0.5)])
-def test_outputs_and_gradients_are_those_of_the_equations(network, num_layers, dropout, bidirectional, pool, batch):
+def test_outputs_and_gradients_equal_the_equations(network, num_layers, dropout, bidirectional, pool, batch):
     arguments = {"num_layers": num_layers, "dropout": dropout, "bidirectional": bidirectional, "pool": pool}
     built = build(network, in_channels=2, hidden_size=5, **arguments).double()
     images = torch.randn(batch, 2, 28, 28, dtype=torch.float64, requires_grad=True)
@@ -133,7 +133,7 @@ def test_evaluation_applies_no_dropout(network):
 
 
 @pytest.mark.parametrize(("network", "layer"), [("rnn", nn.RNN), ("lstm", nn.LSTM), ("gru, reset after", nn.GRU)])
-def test_rows_are_the_time_steps(network, layer):
+def test_image_rows_are_the_time_steps(network, layer):
     built = build(network, hidden_size=5)
     library = layer(28, 5, batch_first=True)
     library.load_state_dict(built.recurrent.state_dict())
@@ -166,7 +166,7 @@ def reset_after(gru: GRUDirection) -> nn.GRU:
     return after
 
 
-def test_the_two_forms_of_the_gru_differ_in_the_recurrent_term_of_the_candidate():
+def test_two_gru_variants_differ_in_the_recurrent_term_of_the_candidate():
     before = reset_before()
     after = reset_after(before)
     second_bias = torch.randn(5, dtype=torch.float64)
@@ -188,7 +188,7 @@ def test_the_two_forms_of_the_gru_differ_in_the_recurrent_term_of_the_candidate(
 
 
 @pytest.mark.parametrize("case", ["reset gate open", "diagonal recurrent weights", "neither"])
-def test_the_two_forms_of_the_gru_agree_where_the_reset_gate_commutes_with_the_product(case):
+def test_two_gru_variants_agree_where_the_reset_gate_commutes_with_the_product(case):
     before = reset_before()
     if case == "reset gate open":
         before.bias.data[:5] = 100
@@ -233,13 +233,13 @@ def test_default_initialisation_is_orthogonal(network):
 @pytest.mark.parametrize(
     ("network", "count"), [("rnn", 21_514), ("lstm", 82_186), ("gru", 61_578), ("gru, reset after", 61_962)]
 )
-def test_parameters_are_as_many_as_computed_by_hand(network, count):
+def test_parameter_count_equals_the_one_computed_by_hand(network, count):
     assert sum(parameter.numel() for parameter in build(network).parameters()) == count
 
 
 @every_network
 @pytest.mark.parametrize(("num_layers", "directions"), [(1, 1), (2, 2)])
-def test_multiply_adds_are_as_many_as_computed_by_hand(network, num_layers, directions):
+def test_multiply_add_count_equals_the_one_computed_by_hand(network, num_layers, directions):
     with torch.device("meta"):
         built = build(network, num_layers=num_layers, bidirectional=directions == 2)
         images = torch.empty(1, 1, 28, 28)
@@ -269,6 +269,7 @@ def test_gru_runs_in_bfloat16():
     assert_close(logits.float(), built(images), atol=0.02, rtol=0)
 
 
+@pytest.mark.slow
 def test_gru_is_exported_for_every_batch_size():
     built = build("gru", hidden_size=5).eval()
     batch = torch.export.Dim("batch", min=1)

@@ -280,8 +280,8 @@ def test_file_of_another_format_is_refused(file: Path, content: bytes) -> None:
 def test_truncated_flipped_and_longer_files_are_refused(file: Path) -> None:
     whole = file.read_bytes()
     generator = torch.Generator().manual_seed(0)
-    for place in torch.randint(0, len(whole), (100,), generator=generator).tolist():
-        for damaged in (whole[:place], whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :]):
+    for position in torch.randint(0, len(whole), (100,), generator=generator).tolist():
+        for damaged in (whole[:position], whole[:position] + bytes([whole[position] ^ 4]) + whole[position + 1 :]):
             file.write_bytes(damaged)
             with pytest.raises(WeightsError):
                 models.load(file)

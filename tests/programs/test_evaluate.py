@@ -1,4 +1,4 @@
-"""evaluate.py gives a run's own figures again, and says what is wrong with weights that it cannot trust."""
+"""Test evaluate.py: it reproduces the metrics of a run, and refuses weights that it cannot trust."""
 
 import json
 import signal
@@ -39,7 +39,7 @@ def run_evaluate(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
 
 
 def write_weights(file: Path, classes: int = 10, **changes: Any) -> Path:
-    """A fresh softmax regression with a card as train.py would have made it, and with `changes`."""
+    """Write an untrained softmax regression with a card like those of train.py, with `changes`."""
     torch.manual_seed(0)
     arguments = {"num_classes": classes}
     card = {
@@ -57,6 +57,7 @@ def write_weights(file: Path, classes: int = 10, **changes: Any) -> Path:
     return file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "name"),
     [
@@ -66,14 +67,14 @@ def write_weights(file: Path, classes: int = 10, **changes: Any) -> Path:
         ("model=densenet data.test_size=32 data.train_size=64 data.val_size=32 epochs=1", "fashion_mnist"),
     ],
 )
-def test_the_figures_are_those_of_the_run(
+def test_metrics_equal_those_of_the_run(
     run_train: RunTrain, run_evaluate: Evaluate, settings: str, name: str, tmp_path: Path
 ) -> None:
     run = run_train(*settings.split(), f"data={name}")
     assert run.status == 0, run.errors
     for split in ("test", "val"):
-        status, output, complaints = run_evaluate("--weights", run.folder, "--split", split, "--json", tmp_path / "j")
-        assert (status, complaints) == (0, "")
+        status, output, errors = run_evaluate("--weights", run.folder, "--split", split, "--json", tmp_path / "j")
+        assert (status, errors) == (0, "")
         recorded = run.metrics[split]
         measured = json.loads((tmp_path / "j").read_text())
         assert {key: measured[key] for key in recorded} == recorded  # to the last bit: the same arithmetic
@@ -82,8 +83,8 @@ def test_the_figures_are_those_of_the_run(
         assert output.endswith("as recorded\n")
 
 
-def test_a_split_is_cut_as_the_run_cut_it(run_train: RunTrain, run_evaluate: Evaluate) -> None:
-    """Without augmentation, which the run's own training figures include."""
+def test_split_has_the_images_of_the_run(run_train: RunTrain, run_evaluate: Evaluate) -> None:
+    """Measure without augmentation, which the training metrics of the run include."""
     run = run_train("model=softmax_regression", "data.train_size=600", "data.val_size=400", "data.augment.shift=4")
     status, output, _ = run_evaluate("--weights", run.folder, "--split", "train", "--json", "-")
     assert status == 0
@@ -97,7 +98,7 @@ def test_a_split_is_cut_as_the_run_cut_it(run_train: RunTrain, run_evaluate: Eva
     assert measured["recorded"] is None
 
 
-def test_another_data_set(run_evaluate: Evaluate, tmp_path: Path) -> None:
+def test_weights_are_evaluated_on_another_data_set(run_evaluate: Evaluate, tmp_path: Path) -> None:
     file = write_weights(tmp_path / "file")
     status, output, _ = run_evaluate("--weights", file, "--data", "fashion_mnist", "--quick")
     assert status == 0
@@ -123,17 +124,17 @@ def test_another_data_set(run_evaluate: Evaluate, tmp_path: Path) -> None:
         (["--weights", "FILE", "--json", "/no/such/folder/f", "--quick"], 5, "/no/such/folder/f cannot be written"),
     ],
 )
-def test_what_is_wrong_is_said(
+def test_wrong_command_prints_a_one_line_error(
     run_evaluate: Evaluate, tmp_path: Path, words: list[str], status: int, says: str
 ) -> None:
     if "cuda" in words and torch.cuda.is_available():
         pytest.skip("there is a GPU")
     file = write_weights(tmp_path / "file")
-    ended, _, complaints = run_evaluate(*(file if word == "FILE" else word for word in words))
+    ended, _, errors = run_evaluate(*(file if word == "FILE" else word for word in words))
     assert ended == status
-    assert complaints.startswith("refzoo: ")
-    assert says in complaints
-    assert complaints.count("\n") == 1
+    assert errors.startswith("refzoo: ")
+    assert says in errors
+    assert errors.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -152,22 +153,22 @@ def test_what_is_wrong_is_said(
         ({"metrics": {"val": {"loss": 1.0, "accuracy": 0.9, "images": 5000}}}, 4, "1 of 1 are not what their"),
     ],
 )
-def test_cards_that_are_wrong(
+def test_invalid_card_is_refused(
     run_evaluate: Evaluate, tmp_path: Path, changes: dict[str, Any], status: int, says: str
 ) -> None:
     file = write_weights(tmp_path / "file", **changes)
-    ended, _, complaints = run_evaluate("--weights", file, "--split", "val")
+    ended, _, errors = run_evaluate("--weights", file, "--split", "val")
     assert ended == status
-    assert says in complaints
+    assert says in errors
 
 
-def test_too_few_classes(run_evaluate: Evaluate, tmp_path: Path) -> None:
-    status, _, complaints = run_evaluate("--weights", write_weights(tmp_path / "file", classes=9))
+def test_labels_beyond_the_classes_of_the_network_are_refused(run_evaluate: Evaluate, tmp_path: Path) -> None:
+    status, _, errors = run_evaluate("--weights", write_weights(tmp_path / "file", classes=9))
     assert status == 3
-    assert "holds the label 9, expected labels below num_classes=9" in complaints
+    assert "holds the label 9, expected labels below num_classes=9" in errors
 
 
-def test_figures_agree_but_for_rounding() -> None:
+def test_metrics_match_up_to_rounding() -> None:
     recorded = {"loss": 0.5, "accuracy": 0.9, "images": 10_000}
     assert metrics_match({"loss": 0.5004, "accuracy": 0.9002, "images": 10_000}, recorded)
     assert metrics_match({"loss": 0.5, "accuracy": 0.8998, "images": 10_000}, recorded)
@@ -176,42 +177,46 @@ def test_figures_agree_but_for_rounding() -> None:
     assert not metrics_match({"loss": 0.5, "accuracy": 0.9, "images": 9_999}, recorded)
 
 
-def test_it_starts_without_what_it_does_not_need(tmp_path: Path) -> None:
-    """A wrong command and a list without torch, an evaluation without Lightning, torchvision and Hydra."""
+@pytest.mark.slow
+def test_evaluate_imports_only_what_it_needs(tmp_path: Path) -> None:
+    """Expect no torch for a wrong command and a list, and no Lightning, torchvision or Hydra for an evaluation."""
     file = write_weights(tmp_path / "file")
     lines = [
-        "import sys, evaluate; from training import flags",
+        "import sys, evaluate; from launch import flags",
         "for words in (['--list'], ['--weights', 'nonsense']):",
         "    sys.argv[1:] = words; flags.status_of(evaluate.main)",
         "assert 'torch' not in sys.modules",
         f"sys.argv[1:] = ['--weights', {str(file)!r}, '--quick']; status = flags.status_of(evaluate.main)",
         "assert not {'lightning', 'torchvision', 'torchmetrics', 'hydra'} & set(sys.modules)",
         "import models; [models.load(name) for name in ('mlp-mnist', 'gru-mnist')]",
-        "assert 'torch._dynamo' not in sys.modules  # nor what torch needs to draw no numbers at all",
+        "assert 'torch._dynamo' not in sys.modules  # which skipping the initialisation would import",
         "sys.exit(status)",
     ]
     subprocess.run([sys.executable, "-c", "\n".join(lines)], cwd=ROOT, check=True)
 
 
-def test_ctrl_c_ends_it_in_one_line() -> None:
-    """Behind the first line torch is imported, where an exception might be lost."""
+@pytest.mark.slow
+def test_ctrl_c_prints_one_line() -> None:
+    """Send the signal after the first line, while torch is imported, where an exception might be lost."""
     command = [sys.executable, "evaluate.py", "--weights", "gru-mnist"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, complaints = process.communicate()
-    assert (process.returncode, complaints) == (130, "refzoo: stopped by SIGINT.\n")
+        _, errors = process.communicate()
+    assert (process.returncode, errors) == (130, "refzoo: stopped by SIGINT.\n")
 
 
-def test_all_on_a_split_that_cards_have_no_figures_for(run_evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_weights_are_evaluated_on_a_split_without_recorded_metrics(
+    run_evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cards, "published", lambda: ["softmax_regression-mnist"])
-    status, output, complaints = run_evaluate("--weights", "all", "--data", "fashion_mnist")
-    assert (status, complaints) == (0, "")
+    status, output, errors = run_evaluate("--weights", "all", "--data", "fashion_mnist")
+    assert (status, errors) == (0, "")
     assert "as recorded" not in output
 
 
-def test_one_damaged_file_among_all_is_named_and_the_others_are_measured(
+def test_damaged_file_among_all_is_named_and_the_others_are_evaluated(
     run_evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("softmax_regression-mnist", "mlp-mnist", "lenet-mnist"):
@@ -220,7 +225,7 @@ def test_one_damaged_file_among_all_is_named_and_the_others_are_measured(
     monkeypatch.setattr(cards, "PUBLISHED", tmp_path)
     damaged = (tmp_path / "mlp-mnist.safetensors").read_bytes()
     (tmp_path / "mlp-mnist.safetensors").write_bytes(damaged[:-1] + bytes([damaged[-1] ^ 1]))
-    status, output, complaints = run_evaluate("--weights", "all", "--quick", "--json", tmp_path / "j")
+    status, output, errors = run_evaluate("--weights", "all", "--quick", "--json", tmp_path / "j")
     assert status == 4
     assert output.count("as recorded") == 2
     measured = json.loads((tmp_path / "j").read_text())
@@ -229,10 +234,10 @@ def test_one_damaged_file_among_all_is_named_and_the_others_are_measured(
         ("mlp-mnist", False),
         ("lenet-mnist", True),
     ]
-    assert measured[1]["error"] in complaints
-    assert "mlp-mnist.safetensors is damaged: its sha256 is" in complaints
-    assert complaints.endswith("1 of 3 are not what their cards say: mlp-mnist.\n")
-    status, output, complaints = run_evaluate("--list")
-    assert (status, complaints.count("\n")) == (4, 1)
-    assert "mlp-mnist.safetensors is damaged" in complaints
+    assert measured[1]["error"] in errors
+    assert "mlp-mnist.safetensors is damaged: its sha256 is" in errors
+    assert errors.endswith("1 of 3 are not what their cards say: mlp-mnist.\n")
+    status, output, errors = run_evaluate("--list")
+    assert (status, errors.count("\n")) == (4, 1)
+    assert "mlp-mnist.safetensors is damaged" in errors
     assert [line.split()[0] for line in output.splitlines()[2:]] == ["softmax_regression-mnist", "lenet-mnist"]

@@ -1,4 +1,4 @@
-"""An ONNX file is whole, says what it is, computes what its network does, and comes to lie there only then."""
+"""Test export.py: the ONNX file computes the logits of its network, has metadata, and is written only if both hold."""
 
 import errno
 import hashlib
@@ -22,7 +22,7 @@ from data import ARCHIVES, DATASETS, idx
 from launch import errors, flags
 from models.weights import serialize
 
-FACTS = DATASETS["fashion_mnist"]
+INFO = DATASETS["fashion_mnist"]
 
 
 class Done(NamedTuple):
@@ -35,8 +35,8 @@ def make_weights(path: Path, name: str, seed: int = 0, **arguments) -> Path:
     torch.manual_seed(seed)
     card = {
         "data": "fashion_mnist",
-        "input": {"channels": 1, "image_size": 28, "mean": FACTS.mean, "std": FACTS.std},
-        "classes": list(FACTS.classes),
+        "input": {"channels": 1, "image_size": 28, "mean": INFO.mean, "std": INFO.std},
+        "classes": list(INFO.classes),
         "metrics": {"val": None, "test": {"loss": 0.5, "accuracy": 0.875, "images": 10_000}},
         "training": {},
         "versions": {},
@@ -53,8 +53,8 @@ def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> C
         monkeypatch.setattr(idx, "read", read_once)
         capfd.readouterr()
         status = flags.status_of(export.main)
-        output, said = capfd.readouterr()
-        return Done(status, output, said)
+        output, errors_ = capfd.readouterr()
+        return Done(status, output, errors_)
 
     return run
 
@@ -71,17 +71,17 @@ def lenet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
 
 
 @pytest.fixture
-def made_before(lenet: tuple[Path, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The conversion gives what it once gave for LeNet, in no time."""
+def cached_conversion(lenet: tuple[Path, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace the conversion by the stored result for LeNet, which saves its time."""
     monkeypatch.setattr(export, "convert", lambda *_: lenet[1])
 
 
 def check_outputs(content: bytes, weights: Path) -> None:
-    """Other images and batches than export.py looks at, from the bytes of the archive, by what the file says."""
-    says = {entry.key: entry.value for entry in onnx.load_from_string(content).metadata_props}
-    raw = ARCHIVES / FACTS.folder / "raw" / "train-images-idx3-ubyte"
-    pixels = read_once(raw, (60_000, 28, 28), FACTS.sha256[raw.name])[:5].numpy()[:, None]
-    images = ((pixels / 255 - float(says["mean"])) / float(says["std"])).astype(np.float32)
+    """Compare logits on other images and batches than export.py does, standardised by the metadata of the file."""
+    metadata = {entry.key: entry.value for entry in onnx.load_from_string(content).metadata_props}
+    raw = ARCHIVES / INFO.folder / "raw" / "train-images-idx3-ubyte"
+    pixels = read_once(raw, (60_000, 28, 28), INFO.sha256[raw.name])[:5].numpy()[:, None]
+    images = ((pixels / 255 - float(metadata["mean"])) / float(metadata["std"])).astype(np.float32)
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     (images_in,), (logits_out,) = session.get_inputs(), session.get_outputs()
     assert (images_in.name, images_in.shape, images_in.type) == ("images", ["batch", 1, 28, 28], "tensor(float)")
@@ -94,7 +94,8 @@ def check_outputs(content: bytes, weights: Path) -> None:
         torch.testing.assert_close(torch.as_tensor(logits), expected, rtol=1e-4, atol=1e-4)
 
 
-# One of each kind (LeNet is below): all twelve take a minute. torch.export warns about the LSTM's weights.
+# One CNN and one RNN (LeNet is below): all twelve take a minute. torch.export warns about the weights of the LSTM.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
@@ -102,7 +103,9 @@ def check_outputs(content: bytes, weights: Path) -> None:
         ("lstm", {"pool": "mean"}),
     ],
 )
-def test_other_networks(name: str, arguments: dict, tmp_path: Path, run: Callable[..., Done]) -> None:
+def test_onnx_file_computes_the_logits_of_the_network(
+    name: str, arguments: dict, tmp_path: Path, run: Callable[..., Done]
+) -> None:
     weights, output = make_weights(tmp_path / "w.safetensors", name, **arguments), tmp_path / f"{name}.onnx"
     done = run("--weights", weights, "--output", output)
     assert (done.status, done.errors, done.output.count("\n")) == (0, "", 1)
@@ -111,7 +114,8 @@ def test_other_networks(name: str, arguments: dict, tmp_path: Path, run: Callabl
     check_outputs(output.read_bytes(), weights)
 
 
-def test_lenet_and_what_its_file_says(lenet: tuple[Path, bytes]) -> None:
+@pytest.mark.slow
+def test_onnx_file_of_lenet_holds_its_metadata(lenet: tuple[Path, bytes]) -> None:
     weights, content = lenet
     check_outputs(content, weights)
     model = onnx.load_from_string(content)
@@ -119,22 +123,23 @@ def test_lenet_and_what_its_file_says(lenet: tuple[Path, bytes]) -> None:
     assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", export.OPSET)]
     assert str(ROOT).encode() not in content
     assert b"site-packages" not in content
-    says = {entry.key: entry.value for entry in model.metadata_props}
-    assert json.loads(says.pop("classes")) == list(FACTS.classes)
-    assert json.loads(says.pop("arguments")) == models.card(weights)["arguments"]
-    assert says == {
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert json.loads(metadata.pop("classes")) == list(INFO.classes)
+    assert json.loads(metadata.pop("arguments")) == models.card(weights)["arguments"]
+    assert metadata == {
         "network": "lenet",
         "data": "fashion_mnist",
         "image_size": "28",
-        "mean": str(FACTS.mean),
-        "std": str(FACTS.std),
+        "mean": str(INFO.mean),
+        "std": str(INFO.std),
         "test_accuracy": "0.875",
         "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
     }
 
 
-@pytest.mark.usefixtures("made_before")
-def test_what_export_wrote_is_replaced_and_nothing_else(
+@pytest.mark.slow
+@pytest.mark.usefixtures("cached_conversion")
+def test_only_files_written_by_export_are_replaced(
     lenet: tuple[Path, bytes], tmp_path: Path, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights, content = lenet
@@ -154,8 +159,9 @@ def test_what_export_wrote_is_replaced_and_nothing_else(
         assert output.read_bytes() == other
 
 
-@pytest.mark.usefixtures("made_before")
-def test_a_file_that_computes_something_else_is_not_written(
+@pytest.mark.slow
+@pytest.mark.usefixtures("cached_conversion")
+def test_onnx_file_with_other_logits_is_not_written(
     lenet: tuple[Path, bytes], tmp_path: Path, run: Callable[..., Done]
 ) -> None:
     output = tmp_path / "a.onnx"
@@ -166,15 +172,17 @@ def test_a_file_that_computes_something_else_is_not_written(
     assert output.read_bytes() == lenet[1]
 
 
-def test_what_is_not_a_number_differs(lenet: tuple[Path, bytes]) -> None:
+@pytest.mark.slow
+def test_nan_logits_are_a_difference(lenet: tuple[Path, bytes]) -> None:
     network = models.load(lenet[0])
     network.get_parameter("output.bias").data[0] = torch.nan
     with pytest.raises(errors.RunFailed, match="differ from the network's by nan"):
         export.compare(lenet[1], network, torch.zeros(2, 1, 28, 28))
 
 
-@pytest.mark.usefixtures("made_before")
-def test_a_full_disk_leaves_the_old_file(
+@pytest.mark.slow
+@pytest.mark.usefixtures("cached_conversion")
+def test_old_file_is_kept_when_the_disk_is_full(
     lenet: tuple[Path, bytes], tmp_path: Path, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "a.onnx"
@@ -207,7 +215,7 @@ def test_a_full_disk_leaves_the_old_file(
         (("--weights", "letnet-mnist"), 4, "there are no published weights 'letnet-mnist'"),
     ],
 )
-def test_wrong_commands(
+def test_wrong_command_prints_a_one_line_error(
     arguments: tuple[str, ...],
     status: int,
     says: str,
@@ -225,7 +233,9 @@ def test_wrong_commands(
     assert sorted(file.name for file in tmp_path.iterdir()) == ["folder.onnx", "pipe.onnx"]
 
 
-def test_missing_packages(lenet: tuple[Path, bytes], run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_is_named(
+    lenet: tuple[Path, bytes], run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(export, "find_spec", lambda package: None if package == "onnxscript" else package)
     done = run("--weights", lenet[0])
     assert (done.status, done.errors) == (
@@ -234,10 +244,10 @@ def test_missing_packages(lenet: tuple[Path, bytes], run: Callable[..., Done], m
     )
 
 
-def test_a_network_that_torch_cannot_export() -> None:
-    class Judging(torch.nn.Module):
+def test_network_that_cannot_be_exported_ends_in_a_one_line_error() -> None:
+    class DataDependent(torch.nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return images if images.sum() > 0 else -images
 
-    with pytest.raises(errors.RunFailed, match=r"^judging cannot be exported: [^\n]+$"), export.quiet():
-        export.convert(Judging().eval(), torch.zeros(2, 1, 28, 28), {"network": "judging"})
+    with pytest.raises(errors.RunFailed, match=r"^datadependent cannot be exported: [^\n]+$"), export.quiet():
+        export.convert(DataDependent().eval(), torch.zeros(2, 1, 28, 28), {"network": "datadependent"})

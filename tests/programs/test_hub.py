@@ -19,8 +19,8 @@ import models
 from models.weights import serialize
 
 CARD = {"data": "mnist", "input": {}, "classes": [], "training": {}, "versions": {}}
-FIGURES = {"loss": 1.0, "accuracy": 0.5, "images": 9}
-CARD |= {"metrics": {"test": FIGURES, "quick": FIGURES}, "parameters": 1}
+METRICS = {"loss": 1.0, "accuracy": 0.5, "images": 9}
+CARD |= {"metrics": {"test": METRICS, "quick": METRICS}, "parameters": 1}
 every_network = pytest.mark.parametrize("name", models.names())
 
 
@@ -52,7 +52,7 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_list_names_the_networks_alone() -> None:
+def test_list_names_only_the_networks() -> None:
     assert torch.hub.list("") == sorted(models.names())
     module = runpy.run_path(str(ROOT / "hubconf.py"))
     assert [module[name].__name__ for name in models.names()] == models.names()
@@ -70,7 +70,7 @@ def test_help_shows_source_arguments_and_weights(name: str) -> None:
 
 
 @every_network
-def test_untrained_network_is_that_of_create(name: str) -> None:
+def test_untrained_network_equals_models_create(name: str) -> None:
     torch.manual_seed(0)
     network = load(name, image_size=28, num_classes=7)
     torch.manual_seed(0)
@@ -84,7 +84,7 @@ def test_untrained_network_is_that_of_create(name: str) -> None:
     ("weights", "name"),
     [("mnist", "lenet-mnist"), ("lenet-mnist", "lenet-mnist"), ("lenet_relu-mnist", "lenet_relu-mnist")],
 )
-def test_trained_network_is_that_of_load(weights: str, name: str, published: Path) -> None:
+def test_trained_network_equals_models_load(weights: str, name: str, published: Path) -> None:
     images, expected = torch.randn(2, 1, 28, 28), models.load(published / f"{name}.safetensors")
     for network in (load("lenet", weights=weights), load("lenet", weights=published / f"{name}.safetensors")):
         assert not network.training
@@ -132,7 +132,7 @@ def test_arguments_equal_to_those_of_the_weights_are_accepted(published: Path) -
     load("densenet", weights=file.parent, **arguments)
 
 
-def test_a_program_keeps_its_own_package_models(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_program_keeps_its_own_package_models(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [module for module in sys.modules if module.partition(".")[0] == "refzoo_models"]:
         monkeypatch.delitem(sys.modules, name)
     own = ModuleType("models")

@@ -97,7 +97,7 @@ def pixels(image: Image.Image, folder: Path, dataset: str = "mnist", kind: str =
     return pictures.read(str(path), dataset).pixels.astype(int)
 
 
-def differ(one: np.ndarray, other: np.ndarray) -> float:
+def mean_difference(one: np.ndarray, other: np.ndarray) -> float:
     """Return the mean absolute difference of a pixel, in grey levels."""
     return float(np.abs(one - other).mean())
 
@@ -105,7 +105,7 @@ def differ(one: np.ndarray, other: np.ndarray) -> float:
 # The program
 
 
-def test_each_file_gets_a_line(run: Callable[..., Answer]) -> None:
+def test_each_file_prints_one_line_of_classes(run: Callable[..., Answer]) -> None:
     names = [f"{'long ' * (k == 3)}{k}.png" for k in range(10)]
     for k, name in enumerate(names):
         band(k).save(name)
@@ -160,6 +160,7 @@ def test_json_overwrites_no_other_file(run: Callable[..., Answer]) -> None:
     assert (Path("a.png").read_bytes(), Path("package.json").read_text()) == (before, '{"name": "mine"}')
 
 
+@pytest.mark.slow
 def test_closed_streams_and_unprintable_names_lose_no_result(weights: Path, tmp_path: Path) -> None:
     band(5).save(tmp_path / "fünf 五.png")
     words = ["predict.py", "--weights", str(weights), str(tmp_path / "fünf 五.png"), "-"]
@@ -179,14 +180,14 @@ def test_closed_streams_and_unprintable_names_lose_no_result(weights: Path, tmp_
     assert "f\\xfcnf \\u4e94.png  band 5" in shell.stdout
 
 
-def test_with_another_data_set_only_the_polarity_flag_negates(run: Callable[..., Answer]) -> None:
+def test_images_of_another_data_set_are_inverted_only_by_the_polarity_flag(run: Callable[..., Answer]) -> None:
     Image.eval(band(6), lambda level: 255 - level).save("6.png")
     assert "band 6" not in run("6.png", "--top", "1").lines[0]
     assert "band 6" in run("6.png", "--top", "1", "--polarity", "dark-on-light").lines[0]
 
 
-def test_a_dash_reads_standard_input(run: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stored(band(7), "PNG"))))
+def test_dash_reads_standard_input(run: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(encoded(band(7), "PNG"))))
     assert run("-").lines[0].startswith("-  band 7")
 
 
@@ -204,7 +205,9 @@ def test_a_dash_reads_standard_input(run: Callable[..., Answer], monkeypatch: py
         (("a.png", "--weights", ""), 2, "--weights is missing"),
     ],
 )
-def test_a_wrong_command_is_one_line(run: Callable[..., Answer], words: tuple[str, ...], status: int, says: str):
+def test_wrong_command_prints_a_one_line_error(
+    run: Callable[..., Answer], words: tuple[str, ...], status: int, says: str
+):
     found = run(*words)
     assert (found.status, found.output) == (status, "")
     assert says in found.errors
@@ -222,24 +225,24 @@ def png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
 
 
-def stored(image: Image.Image, kind: str, **options: Any) -> bytes:
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     content = io.BytesIO()
     image.save(content, kind, **options)
     return content.getvalue()
 
 
-def half_of(image: Image.Image, kind: str) -> bytes:
-    return (content := stored(image, kind))[: len(content) // 2]
+def truncated(image: Image.Image, kind: str) -> bytes:
+    return (content := encoded(image, kind))[: len(content) // 2]
 
 
-def torn(image: Image.Image, kind: str, **options: Any) -> bytes:
+def overwritten(image: Image.Image, kind: str, **options: Any) -> bytes:
     """Overwrite the middle third of a file; a TIFF's directory, at its end, stays whole."""
-    hole = len(content := stored(image, kind, **options)) // 3
+    hole = len(content := encoded(image, kind, **options)) // 3
     return content[:hole] + b"\xff" * hole + content[2 * hole :]
 
 
 def constant(colour: Any, mode: str = "L") -> bytes:
-    return stored(Image.new(mode, (50, 40), colour), "PNG")
+    return encoded(Image.new(mode, (50, 40), colour), "PNG")
 
 
 noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 60), np.uint8))
@@ -255,14 +258,14 @@ noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 60), np.u
         (png(10_000, 10_000), "has more than 67,108,864 pixels"),
         (b"P5 99999 99999 255\n", "has more than 67,108,864 pixels"),
         (png(20, 20), "is damaged"),
-        (half_of(noise, "PNG"), "is damaged"),
-        (half_of(noise, "JPEG"), "is damaged"),
-        (half_of(noise, "TIFF"), "is damaged|is not an image"),
-        (torn(noise, "TIFF", compression="tiff_lzw"), "is damaged"),
-        (torn(noise, "WEBP", lossless=True), "is damaged"),
-        (half_of(noise, "BMP"), "is damaged"),
-        (half_of(noise, "GIF"), "is damaged"),
-        (half_of(noise, "WEBP"), "is damaged"),
+        (truncated(noise, "PNG"), "is damaged"),
+        (truncated(noise, "JPEG"), "is damaged"),
+        (truncated(noise, "TIFF"), "is damaged|is not an image"),
+        (overwritten(noise, "TIFF", compression="tiff_lzw"), "is damaged"),
+        (overwritten(noise, "WEBP", lossless=True), "is damaged"),
+        (truncated(noise, "BMP"), "is damaged"),
+        (truncated(noise, "GIF"), "is damaged"),
+        (truncated(noise, "WEBP"), "is damaged"),
         (constant(0), "shows nothing but its background"),
         (constant(200), "shows nothing but its background"),
         (constant((9, 9, 9, 0), "RGBA"), "is wholly transparent"),
@@ -270,7 +273,7 @@ noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 60), np.u
     ids=lambda value: value if isinstance(value, str) else "",
 )
 @pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
-def test_an_unreadable_or_empty_picture_says_why(
+def test_unreadable_or_empty_picture_is_refused_with_the_reason(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], content: bytes, says: str, dataset: str
 ) -> None:
     path = tmp_path / "picture.png"
@@ -280,9 +283,9 @@ def test_an_unreadable_or_empty_picture_says_why(
     assert capfd.readouterr() == ("", "")
 
 
-def test_libtiff_writes_nothing_on_the_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_libtiff_warnings_are_not_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "fax.tiff"
-    path.write_bytes(torn(noise.convert("1"), "TIFF", compression="group4"))
+    path.write_bytes(overwritten(noise.convert("1"), "TIFF", compression="group4"))
     pictures.read(str(path), "fashion_mnist")  # libtiff decodes what it can, and complains
     assert capfd.readouterr() == ("", "")
 
@@ -312,7 +315,7 @@ def test_one_bad_file_is_named_and_the_others_classified(run: Callable[..., Answ
     assert run("missing.png").status == 3
 
 
-def test_a_file_without_read_permission_is_named(run: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_without_read_permission_is_named(run: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
     band(2).save("2.png")
 
     def refuse(*_: Any) -> None:
@@ -327,7 +330,7 @@ def test_a_file_without_read_permission_is_named(run: Callable[..., Answer], mon
     assert "2.png cannot be read (Permission denied)" in found.errors
 
 
-def test_the_first_picture_of_an_animation_is_classified(run: Callable[..., Answer]) -> None:
+def test_first_picture_of_an_animation_is_classified(run: Callable[..., Answer]) -> None:
     frames = [band(k).convert("P") for k in (1, 5, 8)]
     for name in ("moving.gif", "moving.png", "moving.webp", "pages.tiff"):
         frames[0].convert("RGB").save(name, save_all=True, append_images=frames[1:])
@@ -337,7 +340,8 @@ def test_the_first_picture_of_an_animation_is_classified(run: Callable[..., Answ
         assert found.errors == f"refzoo: {name} holds several pictures, only the first is classified.\n"
 
 
-def test_torch_is_imported_late_and_lightning_and_hydra_never(weights: Path) -> None:
+@pytest.mark.slow
+def test_predict_imports_torch_late_and_never_lightning_or_hydra(weights: Path) -> None:
     band(3).save(weights.with_name("3.png"))
     script = (
         "import sys, predict\n"
@@ -355,7 +359,7 @@ def test_torch_is_imported_late_and_lightning_and_hydra_never(weights: Path) -> 
 # Digits
 
 
-def test_a_digit_fills_its_box_and_is_centred_by_its_centre_of_mass(tmp_path: Path) -> None:
+def test_digit_is_scaled_to_20_pixels_and_centred_by_its_centre_of_mass(tmp_path: Path) -> None:
     for size in (40, 112, 300, 1000):
         for shown in (seven(size), seven(size).transpose(Image.Transpose.ROTATE_90)):
             found = pixels(shown, tmp_path)
@@ -403,17 +407,17 @@ def test_every_format_and_mode_gives_the_same_pixels(tmp_path: Path, dataset: st
     ]
     for image, kind, options in shown:
         found = pixels(image, tmp_path, dataset, kind, **options)
-        assert differ(found, expected) < 10, (image.mode, kind)
+        assert mean_difference(found, expected) < 10, (image.mode, kind)
 
 
-def test_a_float_picture_with_nan_is_refused(tmp_path: Path) -> None:
+def test_float_picture_with_nan_is_refused(tmp_path: Path) -> None:
     levels = np.asarray(seven(), np.float32).copy()
     levels[5, 5] = np.nan
     with pytest.raises(DataError, match="not finite"):
         pixels(Image.fromarray(levels), tmp_path, kind="TIFF")
 
 
-def test_the_exif_orientation_is_applied(tmp_path: Path) -> None:
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     upright = seven(60)
     expected = pixels(upright, tmp_path)
     turn = Image.Transpose
@@ -430,8 +434,8 @@ def test_the_exif_orientation_is_applied(tmp_path: Path) -> None:
         exif = Image.Exif()
         exif[274] = orientation
         found = pixels(upright.transpose(operation), tmp_path, exif=exif)
-        assert differ(found, expected) < 4, orientation
-        assert differ(pixels(upright.transpose(operation), tmp_path), expected) > 10
+        assert mean_difference(found, expected) < 4, orientation
+        assert mean_difference(pixels(upright.transpose(operation), tmp_path), expected) > 10
 
 
 def test_uneven_light_and_dust_are_removed(tmp_path: Path) -> None:
@@ -442,13 +446,13 @@ def test_uneven_light_and_dust_are_removed(tmp_path: Path) -> None:
     photo = light * (1 - 0.6 * ink)
     photo[180:183, 170:173] = photo[120:122, 20:22] = photo[10, 190] = 40  # dust
     image = Image.fromarray(photo.clip(0, 255).astype(np.uint8))
-    assert differ(pixels(image, tmp_path, kind="JPEG", quality=70), expected) < 6
+    assert mean_difference(pixels(image, tmp_path, kind="JPEG", quality=70), expected) < 6
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
 @pytest.mark.parametrize("corner", [(0, 0), (1300, 900), (2888, 1888)])
 @pytest.mark.parametrize(("mode", "ink", "paper"), [("L", 0, 255), ("RGBA", (0, 0, 90, 255), (0, 0, 0, 0))])
-def test_a_small_object_on_a_large_page_is_zoomed_in_on(
+def test_small_object_on_a_large_page_is_cropped_and_enlarged(
     tmp_path: Path, dataset: str, corner: tuple[int, int], mode: str, ink: Any, paper: Any
 ) -> None:
     alone = seven(112, ink, paper, mode)
@@ -456,25 +460,25 @@ def test_a_small_object_on_a_large_page_is_zoomed_in_on(
     page.paste(alone, corner)
     expected = pixels(alone, tmp_path, dataset)
     one_column = 10  # of difference, as the centre is rounded
-    assert differ(pixels(page, tmp_path, dataset), expected) < one_column
+    assert mean_difference(pixels(page, tmp_path, dataset), expected) < one_column
     if mode == "L":
-        assert differ(pixels(page, tmp_path, dataset, "JPEG", quality=90), expected) < one_column
+        assert mean_difference(pixels(page, tmp_path, dataset, "JPEG", quality=90), expected) < one_column
 
 
-def test_a_digit_may_touch_the_border(tmp_path: Path) -> None:
+def test_digit_that_touches_the_border_is_read(tmp_path: Path) -> None:
     expected = pixels(seven(), tmp_path)
     for image in (seven(), Image.eval(seven(), lambda level: 255 - level)):
         box = seven().getbbox()
         assert box
-        assert differ(pixels(image.crop(box), tmp_path), expected) < 3
+        assert mean_difference(pixels(image.crop(box), tmp_path), expected) < 3
 
 
-def test_a_tile_with_transparent_corners_is_a_background(tmp_path: Path) -> None:
+def test_tile_with_transparent_corners_is_treated_as_background(tmp_path: Path) -> None:
     corners = Image.new("L", (112, 112), 0)
     ImageDraw.Draw(corners).rounded_rectangle((0, 0, 111, 111), 25, fill=255)
     tile = seven(ink="black", paper="white", mode="RGB")
     tile.putalpha(corners)
-    assert differ(pixels(tile, tmp_path), pixels(seven(), tmp_path)) < 2
+    assert mean_difference(pixels(tile, tmp_path), pixels(seven(), tmp_path)) < 2
 
 
 def test_polarity_can_be_forced(tmp_path: Path) -> None:
@@ -489,29 +493,29 @@ def test_polarity_can_be_forced(tmp_path: Path) -> None:
             pictures.read(path, "mnist", wrong)
 
 
-def test_a_little_dark_ink_outweighs_a_large_reflection(tmp_path: Path) -> None:
+def test_dark_ink_outweighs_a_large_reflection(tmp_path: Path) -> None:
     plain, shiny = (Image.new("L", (120, 120), 200) for _ in range(2))
     ImageDraw.Draw(shiny).rectangle((2, 2, 117, 100), fill=215)
     for image in (plain, shiny):
         ImageDraw.Draw(image).rectangle((55, 40, 64, 70), fill=10)
     one, other = (pixels(image, tmp_path, "fashion_mnist") for image in (plain, shiny))
-    assert differ(one, other) < 3
+    assert mean_difference(one, other) < 3
 
 
 # Images of the data sets
 
 
 @pytest.fixture
-def some(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], np.ndarray]:
+def first_images(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], np.ndarray]:
     monkeypatch.setattr(idx, "read", read_once)
     return lambda dataset: data.load(dataset).test.images[:150].numpy()
 
 
 @pytest.mark.parametrize(("dataset", "share"), [("mnist", 1), ("fashion_mnist", 0.96)])
-def test_images_of_the_data_sets_stay_as_they_are(
-    some: Callable[[str], np.ndarray], tmp_path: Path, dataset: str, share: float
+def test_images_of_the_data_sets_are_unchanged(
+    first_images: Callable[[str], np.ndarray], tmp_path: Path, dataset: str, share: float
 ) -> None:
-    images = some(dataset).astype(int)
+    images = first_images(dataset).astype(int)
     for shown in (images, 255 - images):
         found = [pixels(Image.fromarray(image.astype(np.uint8)), tmp_path, dataset) for image in shown]
         same = [np.array_equal(one, image) for one, image in zip(found, images, strict=True)]
@@ -520,18 +524,18 @@ def test_images_of_the_data_sets_stay_as_they_are(
 
 @pytest.mark.parametrize(("dataset", "limit"), [("mnist", 8), ("fashion_mnist", 16)])
 def test_enlarged_and_moved_images_of_the_data_sets_are_recovered(
-    some: Callable[[str], np.ndarray], tmp_path: Path, dataset: str, limit: float
+    first_images: Callable[[str], np.ndarray], tmp_path: Path, dataset: str, limit: float
 ) -> None:
     distances = []
-    for image in some(dataset)[:40]:
+    for image in first_images(dataset)[:40]:
         sheet = Image.new("L", (240, 200), 255)
         sheet.paste(Image.fromarray(255 - image).resize((112, 112), Image.Resampling.NEAREST), (100, 20))
-        distances.append(differ(pixels(sheet, tmp_path, dataset), image.astype(int)))
+        distances.append(mean_difference(pixels(sheet, tmp_path, dataset), image.astype(int)))
     assert np.mean(distances) < limit  # moved by one pixel, they differ by 17 and 23
     assert max(distances) < 35
 
 
-def test_a_garment_is_trimmed_and_centred(tmp_path: Path) -> None:
+def test_garment_is_trimmed_and_centred(tmp_path: Path) -> None:
     for box, rows, columns in (((50, 30, 89, 149), (0, 28), (10, 19)), ((20, 60, 159, 99), (10, 18), (0, 28))):
         shirt = Image.new("RGB", (200, 180), (253, 253, 253))
         ImageDraw.Draw(shirt).rectangle(box, fill=(30, 60, 120))
@@ -544,7 +548,7 @@ def test_a_garment_is_trimmed_and_centred(tmp_path: Path) -> None:
 # The samples
 
 
-def test_the_samples_are_small_and_named_for_what_they_show() -> None:
+def test_samples_are_small_and_named_after_their_class() -> None:
     files = [path for path in ROOT.glob("samples/*/*") if path.is_file()]
     assert 0 < sum(path.stat().st_size for path in files) < 150_000
     for path in files:

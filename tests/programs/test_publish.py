@@ -1,4 +1,4 @@
-"""Publishing: stored weights are what was measured, better ones are kept, and the results tables match the cards."""
+"""Test publishing: the stored weights are measured, better ones are kept, and the results tables match the cards."""
 
 import json
 import os
@@ -28,7 +28,7 @@ PUBLISHED = cards.published()
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def publish_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Publish into an empty folder with two pages, and return its weights folder."""
     monkeypatch.setattr(cards, "PUBLISHED", tmp_path / "weights")
     monkeypatch.setattr(publishing, "ROOT", tmp_path)
@@ -39,7 +39,8 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "weights"
 
 
-def test_card_holds_the_metrics_of_the_stored_weights(run_train: RunTrain, shelf: Path) -> None:
+@pytest.mark.slow
+def test_card_holds_the_metrics_of_the_stored_weights(run_train: RunTrain, publish_folder: Path) -> None:
     runs = [run_train("model=lenet", "optimizer.lr=0.01", f"seed={seed}", folder=str(seed)) for seed in (1, 2)]
     message = publishing.publish("lenet-mnist", [run.folder for run in runs])
     card, network = models.card("lenet-mnist"), models.load("lenet-mnist")
@@ -62,8 +63,8 @@ def test_card_holds_the_metrics_of_the_stored_weights(run_train: RunTrain, shelf
     assert card["command"] == "uv run train.py recipe=lenet-mnist seed=1"
     stored, original = network.state_dict(), models.load(runs[0].folder).state_dict()
     assert all(torch.allclose(stored[key], original[key], rtol=1e-3, atol=1e-7) for key in original)
-    beside = json.loads((shelf / "lenet-mnist.json").read_text())
-    assert beside["file"]["size"] == (shelf / "lenet-mnist.safetensors").stat().st_size < 2 * 44_426 * 1.2
+    beside = json.loads((publish_folder / "lenet-mnist.json").read_text())
+    assert beside["file"]["size"] == (publish_folder / "lenet-mnist.safetensors").stat().st_size < 2 * 44_426 * 1.2
 
 
 def accuracy_in_16_bits(network: torch.nn.Module, images: Images, card: dict) -> float:
@@ -73,46 +74,51 @@ def accuracy_in_16_bits(network: torch.nn.Module, images: Images, card: dict) ->
     return compute_metrics(predict_logits(network, images, preprocess_of(card)), images.labels)["accuracy"]
 
 
-def test_better_weights_are_kept(run_train: RunTrain, shelf: Path) -> None:
+@pytest.mark.slow
+def test_better_weights_are_kept(run_train: RunTrain, publish_folder: Path) -> None:
     worse = run_train("model=softmax_regression", "epochs=1", "optimizer.lr=1e-5", folder="worse").folder
     better = run_train("model=softmax_regression", "epochs=1", folder="better").folder
     publishing.publish("softmax_regression-mnist", [worse])
-    first = (shelf / "softmax_regression-mnist.safetensors").read_bytes()
+    first = (publish_folder / "softmax_regression-mnist.safetensors").read_bytes()
     publishing.publish("softmax_regression-mnist", [better])
-    second = (shelf / "softmax_regression-mnist.safetensors").read_bytes()
+    second = (publish_folder / "softmax_regression-mnist.safetensors").read_bytes()
     assert first != second
     assert "are better on validation, and are kept" in publishing.publish("softmax_regression-mnist", [worse])
-    assert (shelf / "softmax_regression-mnist.safetensors").read_bytes() == second
+    assert (publish_folder / "softmax_regression-mnist.safetensors").read_bytes() == second
     unvalidated = run_train("model=softmax_regression", "epochs=1", "data.val_size=0", folder="unvalidated").folder
     with pytest.raises(WeightsError, match="weights without validation cannot be compared"):
         publishing.publish("softmax_regression-mnist", [unvalidated])
-    card = shelf / "softmax_regression-mnist.json"
+    card = publish_folder / "softmax_regression-mnist.json"
     for damage in (card.unlink, lambda: card.write_text("{"), lambda: card.write_text(card.read_text() + "x")):
         damage()
         assert publish.is_missing("softmax_regression-mnist")
         assert "are kept" in publishing.publish("softmax_regression-mnist", [worse])  # by the card inside the file
         assert not publish.is_missing("softmax_regression-mnist")
-        assert (shelf / "softmax_regression-mnist.safetensors").read_bytes() == second
-    (shelf / "softmax_regression-mnist.safetensors").write_bytes(second[:-1])
+        assert (publish_folder / "softmax_regression-mnist.safetensors").read_bytes() == second
+    (publish_folder / "softmax_regression-mnist.safetensors").write_bytes(second[:-1])
     assert publish.is_missing("softmax_regression-mnist")
     publishing.publish("softmax_regression-mnist", [worse])  # replaces damaged ones
     assert not publish.is_missing("softmax_regression-mnist")
 
 
-def test_large_networks_are_stored_in_8_bits(run_train: RunTrain, shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_large_networks_are_stored_in_8_bits(
+    run_train: RunTrain, publish_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(publishing, "MAX_FLOAT16_FILE", 100_000)
     run = run_train("model=mlp", "epochs=1")
     publishing.publish("mlp-mnist", [run.folder])
     assert models.card("mlp-mnist")["storage"] == "int8"
-    assert (shelf / "mlp-mnist.safetensors").stat().st_size < 1.1 * 203_530
+    assert (publish_folder / "mlp-mnist.safetensors").stat().st_size < 1.1 * 203_530
     monkeypatch.setattr(publishing, "MAX_FILE", 100_000)
     with pytest.raises(WeightsError, match="at most 100000 may be published"):
         publishing.publish("mlp-mnist", [run.folder])
     monkeypatch.undo()
 
 
+@pytest.mark.slow
 def test_missing_recipes_are_trained_resumed_and_published(
-    shelf: Path, run_train: RunTrain, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    publish_folder: Path, run_train: RunTrain, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Start train.py once per seed, resume begun runs, and publish nothing if a run fails."""
     name, calls, statuses = "softmax_regression-mnist", [], {}
@@ -140,7 +146,7 @@ def test_missing_recipes_are_trained_resumed_and_published(
     statuses[2] = 1
     assert publish_missing() == 1
     assert not cards.published()
-    folder = shelf.parent / "runs" / name
+    folder = publish_folder.parent / "runs" / name
     assert calls == [
         [f"recipe={name}", "seed=1", f"run_dir={folder}/seed1"],
         [f"recipe={name}", "seed=2", f"run_dir={folder}/seed2"],
@@ -198,6 +204,7 @@ def test_wrong_commands_are_refused(
     assert says in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_published_weights_match_their_cards(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,4 +1,4 @@
-"""train.py leaves a run folder worth reading, the same one each time, and answers for what goes wrong."""
+"""Test train.py: the files of a run folder, its reproducibility, its exit statuses and its messages."""
 
 import csv
 import errno
@@ -22,7 +22,7 @@ import models
 from data.batches import Preprocess
 
 
-def test_the_run_folder(run_train: RunTrain) -> None:
+def test_run_folder_holds_weights_metrics_configuration_and_log(run_train: RunTrain) -> None:
     run = run_train("optimizer.lr=0.01", "model.activation=relu", "seed=3")
     assert run.status == 0, run.errors
     assert run.errors == ""
@@ -53,7 +53,9 @@ def test_the_run_folder(run_train: RunTrain) -> None:
     )
     assert float(rows[1]["train_loss"]) == metrics["train"]["loss"] < float(rows[0]["train_loss"])
     assert float(rows[1]["val_accuracy"]) == pytest.approx(metrics["val"]["accuracy"], abs=1e-6)
-    assert float(rows[1]["learning_rate"]) < 1e-3 < float(rows[0]["learning_rate"])  # one cycle has come down
+    assert (
+        float(rows[1]["learning_rate"]) < 1e-3 < float(rows[0]["learning_rate"])
+    )  # the schedule one_cycle has decreased it
 
     config = yaml.safe_load((run.folder / "config.yaml").read_text())
     assert config["model"]["activation"] == "relu"
@@ -63,12 +65,13 @@ def test_the_run_folder(run_train: RunTrain) -> None:
     assert not list(run.folder.rglob(".*.partial"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "name"),
     [("lenet model.activation=relu", "mnist"), ("mlp", "fashion_mnist"), ("softmax_regression", "mnist")],
 )
-def test_the_stored_weights_have_the_recorded_figures(run_train: RunTrain, model: str, name: str) -> None:
-    """Measured again from the file and the data, by torchmetrics and torch's own loss."""
+def test_stored_weights_have_the_recorded_metrics(run_train: RunTrain, model: str, name: str) -> None:
+    """Compute the metrics again from the file and the data, by torchmetrics and torch's own loss."""
     run = run_train(*f"model={model}".split(), f"data={name}", "optimizer.lr=0.01")
     assert run.status == 0, run.errors
     network, card = models.load(run.folder), models.card(run.folder)
@@ -88,10 +91,11 @@ def test_the_stored_weights_have_the_recorded_figures(run_train: RunTrain, model
         assert recorded["accuracy"] == pytest.approx(accuracy.item(), abs=1e-6)
         loss = torch.nn.functional.cross_entropy(logits, images.labels)
         assert recorded["loss"] == pytest.approx(loss.item(), rel=1e-5)
-    assert run.metrics["test"]["accuracy"] > 0.3  # it has learnt something
+    assert run.metrics["test"]["accuracy"] > 0.3  # better than chance
 
 
-def test_the_same_command_gives_the_same_bits(run_train: RunTrain) -> None:
+@pytest.mark.slow
+def test_same_command_gives_bitwise_equal_weights(run_train: RunTrain) -> None:
     command = ("model=mlp", "model.dropout=0.5", "seed=4")
     runs = [run_train(*command, folder="a"), run_train(*command, folder="b"), run_train(*command[:2], folder="c")]
     first, again, other_seed = (run.metrics["weights_sha256"] for run in runs)
@@ -100,8 +104,9 @@ def test_the_same_command_gives_the_same_bits(run_train: RunTrain) -> None:
     assert [row.rpartition(",")[0] for row in tables[0]] == [row.rpartition(",")[0] for row in tables[1]]
 
 
-def test_a_clipped_gradient_changes_the_run(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And under bf16-mixed it is no error, though the optimizer is fused."""
+@pytest.mark.slow
+def test_gradient_clipping_changes_the_weights(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Expect no error under bf16-mixed either, where the optimizer is fused."""
     settings = ("model=softmax_regression", "epochs=1")
     free, wide, narrow = (
         models.load(run_train(*settings, f"gradient_clip={norm}", folder=norm).folder).state_dict()["output.weight"]
@@ -114,7 +119,8 @@ def test_a_clipped_gradient_changes_the_run(run_train: RunTrain, monkeypatch: py
     assert mixed.status == 0, mixed.errors
 
 
-def test_training_on_all_images(run_train: RunTrain) -> None:
+@pytest.mark.slow
+def test_training_without_validation_uses_all_images(run_train: RunTrain) -> None:
     run = run_train("data.val_size=0", "model=softmax_regression", "data.train_size=60000", "epochs=1")
     assert run.status == 0, run.errors
     assert run.metrics["val"] is None
@@ -123,7 +129,7 @@ def test_training_on_all_images(run_train: RunTrain) -> None:
     assert run.metrics["test"]["accuracy"] > 0.85
 
 
-def test_a_loss_that_is_not_finite_fails_the_run(run_train: RunTrain) -> None:
+def test_non_finite_loss_fails_the_run(run_train: RunTrain) -> None:
     run = run_train("optimizer=sgd", "optimizer.lr=1e30", "scheduler=constant", "model.activation=relu")
     assert run.status == 1
     assert run.errors.startswith("refzoo: the loss became ")
@@ -133,7 +139,7 @@ def test_a_loss_that_is_not_finite_fails_the_run(run_train: RunTrain) -> None:
     assert not (run.folder / "weights.safetensors").exists()
 
 
-def test_a_network_that_ends_without_a_finite_loss_is_not_stored(run_train: RunTrain) -> None:
+def test_network_with_a_non_finite_loss_is_not_stored(run_train: RunTrain) -> None:
     settings = ("optimizer=sgd", "optimizer.lr=1e30", "scheduler=constant", "model.activation=relu", "data.val_size=0")
     run = run_train(*settings, "epochs=1", "data.train_size=64")  # the one step's loss is finite, the network's is not
     assert (run.status, run.metrics["status"]) == (1, "failed")
@@ -141,7 +147,7 @@ def test_a_network_that_ends_without_a_finite_loss_is_not_stored(run_train: RunT
     assert not (run.folder / "weights.safetensors").exists()
 
 
-def test_a_folder_that_holds_files_is_left_alone(run_train: RunTrain, tmp_path: Path) -> None:
+def test_run_folder_that_holds_other_files_is_refused(run_train: RunTrain, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run/mine").write_text("mine")
     refused = run_train()
@@ -149,7 +155,7 @@ def test_a_folder_that_holds_files_is_left_alone(run_train: RunTrain, tmp_path: 
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["mine"]
 
 
-def test_a_folder_that_holds_a_run_is_refused(run_train: RunTrain) -> None:
+def test_run_folder_that_holds_a_run_is_refused(run_train: RunTrain) -> None:
     first = run_train("epochs=1", "model=softmax_regression")
     before = {file: file.read_bytes() for file in first.folder.rglob("*") if file.is_file()}
     second = run_train("epochs=1")
@@ -171,7 +177,7 @@ def test_a_folder_that_holds_a_run_is_refused(run_train: RunTrain) -> None:
         (["run_dir=/dev/null/run"], 5, "/dev/null/run cannot be written"),
     ],
 )
-def test_what_is_wrong_leaves_nothing_behind(run_train: RunTrain, overrides: list[str], status: int, says: str) -> None:
+def test_invalid_run_creates_no_folder(run_train: RunTrain, overrides: list[str], status: int, says: str) -> None:
     run = run_train(*overrides)
     assert run.status == status
     assert says in run.errors
@@ -181,21 +187,23 @@ def test_what_is_wrong_leaves_nothing_behind(run_train: RunTrain, overrides: lis
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_missing_gpu_is_said(run_train: RunTrain) -> None:
+def test_missing_gpu_exits_with_status_5(run_train: RunTrain) -> None:
     run = run_train("trainer=gpu")
     assert (run.status, run.errors.startswith("refzoo: there is no CUDA GPU")) == (5, True)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_run_on_a_gpu(run_train: RunTrain) -> None:
+def test_run_trains_on_a_gpu(run_train: RunTrain) -> None:
     run = run_train("trainer=gpu", "optimizer.lr=0.01", "model.activation=relu")
     assert run.status == 0, run.errors
     assert run.metrics["device"].startswith("cuda (")
     assert run.metrics["test"]["accuracy"] > 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_run_between_two_batches(tmp_path: Path, number: int, status: int) -> None:
+def test_signal_interrupts_the_run_between_two_batches(tmp_path: Path, number: int, status: int) -> None:
     command = [sys.executable, str(ROOT / "train.py"), "epochs=9999", f"run_dir={tmp_path / 'run'}"]
     command += ["data.train_size=600", "model=softmax_regression", "trainer=cpu"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -211,15 +219,15 @@ def test_a_signal_ends_the_run_between_two_batches(tmp_path: Path, number: int, 
     assert Run(status, "", errors, tmp_path / "run").metrics["status"] == "interrupted"
 
 
-class Gone(io.StringIO):
-    """A terminal that was closed, or a pipe that nobody reads any more."""
+class BrokenPipe(io.StringIO):
+    """Raise as a closed terminal does, or a pipe without a reader."""
 
     def write(self, text: str) -> int:
         raise OSError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
-@pytest.mark.parametrize("stdout", [None, Gone()], ids=["closed", "gone"])
-def test_a_run_does_not_end_because_nobody_listens(
+@pytest.mark.parametrize("stdout", [None, BrokenPipe()], ids=["closed", "gone"])
+def test_run_finishes_when_standard_output_is_closed(
     run_train: RunTrain, monkeypatch: pytest.MonkeyPatch, stdout: io.StringIO | None
 ) -> None:
     monkeypatch.setattr(sys, "stdout", stdout)

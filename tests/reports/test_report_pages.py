@@ -1,4 +1,4 @@
-"""The pages of runs and sweeps: well-formed, self-contained, and equal to the metrics they were made from."""
+"""Test the HTML pages of runs and sweeps: well-formed, self-contained, and equal to their metrics."""
 
 import base64
 import csv
@@ -194,7 +194,7 @@ def test_page_is_deterministic() -> None:
     assert len(html) < 600_000
 
 
-def test_confusion_matrix_and_class_metrics() -> None:
+def test_page_shows_the_confusion_matrix_and_class_metrics() -> None:
     arguments, html = ordinary()
     matrix, classes = Page(html).tables[:2]
     labels, predicted, _ = answers(arguments)
@@ -210,7 +210,7 @@ def test_confusion_matrix_and_class_metrics() -> None:
         assert (name, figures, int(support)) == (str(i), [f"{x:.4f}" for x in expected], (labels == i).sum())
 
 
-def test_most_confident_mistakes() -> None:
+def test_page_shows_the_most_confident_mistakes() -> None:
     arguments, html = ordinary()
     content = Page(html)
     labels, predicted, confidence = answers(arguments)
@@ -227,7 +227,7 @@ def test_most_confident_mistakes() -> None:
     assert "image-rendering: pixelated" in html
 
 
-def test_reliability_bins() -> None:
+def test_reliability_bins_hold_accuracy_confidence_and_share() -> None:
     confidence = torch.tensor([0.25, 0.55, 0.51, 0.9, 1.0, 0.95, 1.0], dtype=torch.float64)
     correct = torch.tensor([False, True, False, True, True, False, True])
     bins = run_report.reliability(confidence, correct)
@@ -255,7 +255,7 @@ def test_calibration_error_equals_torchmetrics() -> None:
     )
 
 
-def test_page_of_a_minimal_run() -> None:
+def test_page_of_a_minimal_run_is_complete() -> None:
     """Render one epoch without validation or mistakes, and class names that must be escaped."""
     labels = torch.tensor([0, 1, 1, 2, 2])
     names = ("<b>", '"&"', "$x$")
@@ -271,7 +271,7 @@ def test_page_of_a_minimal_run() -> None:
     assert content.pictures == []
 
 
-def test_class_metrics_without_predictions_or_images() -> None:
+def test_class_metrics_are_none_without_predictions_or_images() -> None:
     first, second, third = run_report.per_class(torch.tensor([[2, 0, 1], [1, 0, 0], [0, 0, 0]]))
     assert first == {"precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3, "support": 3}
     assert second == {"precision": None, "recall": 0, "f1": 0, "support": 1}
@@ -337,6 +337,7 @@ def test_colours_have_enough_contrast() -> None:
             assert (bright + 0.05) / (dark + 0.05) >= least, (name, mode)
 
 
+@pytest.mark.slow
 def test_sweep_and_its_runs_write_pages(run_train: RunTrain) -> None:
     run = run_train("-m", "model=softmax_regression", "seed=1,2", "data.test_size=40", "report=true", "select=best")
     assert (run.status, run.errors) == (0, "")
@@ -389,7 +390,7 @@ def made_up_sweep(folder: Path, rates: int, validated: bool) -> tuple[Sweep, lis
 
 
 @pytest.mark.parametrize(("rates", "validated"), [(17, True), (2, False)])
-def test_sweep_page(tmp_path: Path, rates: int, validated: bool) -> None:
+def test_sweep_page_shows_combinations_and_runs(tmp_path: Path, rates: int, validated: bool) -> None:
     sweep, jobs = made_up_sweep(tmp_path, rates, validated)
     failed = [Outcome("lenet,lr=-1", 2, "optimizer.lr=-1 is <not> valid")]
     html = sweep_report.render(sweep, summarise(jobs), jobs, failed)
@@ -415,7 +416,7 @@ def test_sweep_page(tmp_path: Path, rates: int, validated: bool) -> None:
     assert "uv run train.py -m optimizer.lr=1,2 seed=1,2" in content.text
 
 
-def test_sweep_page_without_finished_runs(tmp_path: Path) -> None:
+def test_sweep_page_shows_unfinished_runs(tmp_path: Path) -> None:
     sweep, jobs = made_up_sweep(tmp_path, 1, validated=True)
     content = Page(sweep_report.render(sweep, summarise(jobs[1:]), jobs[1:], []))
     assert content.tables[0][1:] == [["<$1e-0$>", "0 of 1", "-", "-", "-"]]

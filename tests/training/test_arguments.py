@@ -1,4 +1,4 @@
-"""What only a network, a schedule or an augmentation can refuse is refused in one line, before a run folder exists."""
+"""Test values that a network, a schedule or an augmentation refuses: one line, before a run folder exists."""
 
 import pytest
 from conftest import RunTrain
@@ -33,7 +33,7 @@ from conftest import RunTrain
         (["model=alexnet", "image_size=66"], "67 x 67 and larger, got image_size=66"),
     ],
 )
-def test_a_wrong_argument_ends_the_run_before_its_folder_exists(
+def test_invalid_argument_is_refused_before_a_run_folder_exists(
     run_train: RunTrain, overrides: list[str], says: str
 ) -> None:
     refused = run_train(*overrides)

@@ -1,4 +1,4 @@
-"""Several processes are one: they share each batch, and train, measure, stop and go on together."""
+"""Test distributed runs: several processes train, measure, stop and resume together, and equal one process."""
 
 import csv
 import os
@@ -38,7 +38,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("world", [1, 2, 4, 16])
 @pytest.mark.parametrize("augmented", [False, True])
-def test_processes_have_slices_of_the_same_batches(world: int, augmented: bool) -> None:
+def test_processes_get_slices_of_the_same_batches(world: int, augmented: bool) -> None:
     def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         return images + torch.rand(len(images), 1, 1, generator=generator)
 
@@ -55,9 +55,9 @@ def test_processes_have_slices_of_the_same_batches(world: int, augmented: bool) 
             assert torch.equal(tensor, torch.cat(parts))
 
 
-def test_networks_draw_differently_in_each_process() -> None:
-    def draws(*place: int) -> list[float]:
-        loader = TrainingBatches(SPLIT, 16, Preprocess(0.3, 0.4, 28), 1, lambda: (0, 0), None, *place)
+def test_random_numbers_differ_between_processes() -> None:
+    def draws(*rank_and_world: int) -> list[float]:
+        loader = TrainingBatches(SPLIT, 16, Preprocess(0.3, 0.4, 28), 1, lambda: (0, 0), None, *rank_and_world)
         return [torch.rand(()).item() for _ in loader]
 
     assert draws(0, 2) == draws()
@@ -67,7 +67,7 @@ def test_networks_draw_differently_in_each_process() -> None:
 
 @pytest.mark.parametrize("images", [7, 127, 128, 129, 255, 256, 257, 300])
 @pytest.mark.parametrize("world", [2, 3, 7])
-def test_evaluation_sees_every_image_in_one_process(images: int, world: int) -> None:
+def test_processes_evaluate_every_image_exactly_once(images: int, world: int) -> None:
     split = Images(*(tensor[:images] for tensor in SPLIT))
     shares = [
         [labels for _, labels in EvaluationBatches(split, 64, Preprocess(0.3, 0.4, 28), rank, world)]
@@ -80,7 +80,7 @@ def test_evaluation_sees_every_image_in_one_process(images: int, world: int) -> 
     assert torch.cat([labels for share in shares for labels in share]).sort().values.tolist() == list(range(images))
 
 
-def test_a_loss_that_is_not_finite_elsewhere_is_met_here_too() -> None:
+def test_non_finite_loss_in_another_process_is_raised_here() -> None:
     class Other(distributed.Peers):
         def sync(self) -> None:
             self._largest = [max(own(), 1) for own in self._own]
@@ -93,7 +93,7 @@ def test_a_loss_that_is_not_finite_elsewhere_is_met_here_too() -> None:
     assert asked == [", batch 5"]
 
 
-def test_a_signal_that_comes_twice_still_lets_all_stop_together(tmp_path: Path) -> None:
+def test_processes_stop_together_when_the_signal_comes_twice(tmp_path: Path) -> None:
     class Other(distributed.Peers):
         def sync(self) -> None:
             self._largest = [own() for own in self._own]
@@ -112,7 +112,7 @@ def test_a_signal_that_comes_twice_still_lets_all_stop_together(tmp_path: Path) 
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
-    """As one of so many processes on machines that have so many each."""
+    """Return a function that sets torchrun's variables for process 0 of `world`, `local_world` on each machine."""
 
     def ranks(world: int, local_world: int) -> None:
         values = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": local_world}
@@ -130,7 +130,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
         (["trainer=ddp", "trainer.devices=4"], "this configuration wants 4"),
     ],
 )
-def test_what_torchrun_started_is_what_is_configured(
+def test_number_of_started_processes_must_match_the_configuration(
     run_train: RunTrain, environment: Callable[[int, int], None], overrides: list[str], says: str
 ) -> None:
     environment(4, 2)
@@ -138,7 +138,7 @@ def test_what_torchrun_started_is_what_is_configured(
     assert (refused.status, says in refused.errors, refused.folder.exists()) == (2, True, False), refused.errors
 
 
-def test_what_is_no_place_is_refused(run_train: RunTrain, environment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_rank_variable_is_refused(run_train: RunTrain, environment, monkeypatch: pytest.MonkeyPatch) -> None:
     environment(2, 2)
     monkeypatch.setenv("RANK", "first")
     refused = run_train()
@@ -146,7 +146,7 @@ def test_what_is_no_place_is_refused(run_train: RunTrain, environment, monkeypat
     assert "'RANK': 'first'" in refused.errors
 
 
-def test_a_task_of_a_scheduler_may_be_a_run_of_its_own(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slurm_variables_alone_start_no_distributed_run(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_NTASKS", "4")
     monkeypatch.setenv("SLURM_JOB_NAME", "sweep")
     run = run_train("model=softmax_regression", "epochs=1")
@@ -178,13 +178,13 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], in
     return started
 
 
-def test_the_starter_says_what_to_go_on_with_when_the_first_process_cannot(start: Callable[[str], int]) -> None:
+def test_launcher_names_the_run_folder_when_process_0_is_killed(start: Callable[[str], int]) -> None:
     with pytest.raises(errors.ProcessLost, match="process 0 of 2 was ended by SIGKILL") as lost:
         start("os.kill(os.getpid(), signal.SIGKILL)")
     assert lost.value.folder == Path("runs/mine")
 
 
-def test_a_signal_before_the_processes_reaches_them(start: Callable[[str], int], monkeypatch) -> None:
+def test_signal_during_the_start_reaches_the_processes(start: Callable[[str], int], monkeypatch) -> None:
     popen = subprocess.Popen
 
     def signalled(*arguments: Any, **options: Any) -> subprocess.Popen:
@@ -197,23 +197,26 @@ def test_a_signal_before_the_processes_reaches_them(start: Callable[[str], int],
         start("pass")
 
 
-def test_torchrun_starts_no_sweep(environment: Callable[[int, int], None], tmp_path: Path) -> None:
+def test_sweep_under_torchrun_is_refused(environment: Callable[[int, int], None], tmp_path: Path) -> None:
     environment(2, 2)
     with pytest.raises(errors.SettingsError, match="torchrun starts one run"):
         complete(["-m", "seed=1,2", "trainer=ddp"], tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_two_processes_are_one_whatever_happens_to_them(run_train: RunTrain, tmp_path: Path, monkeypatch) -> None:
-    """Stopped together and resumed, then one of them killed, and finished by one: the same weights and figures."""
+@pytest.mark.slow
+def test_interrupted_killed_and_resumed_ddp_run_equals_a_run_of_one_process(
+    run_train: RunTrain, tmp_path: Path, monkeypatch
+) -> None:
+    """Interrupt and resume two processes, kill one of them, and finish in one process."""
     settings = ["model=mlp", "model.hidden_sizes=[16]", "optimizer=momentum", "epochs=8", "batch_size=32"]
     settings += ["ema=0.9", "select=best", "gradient_clip=2", "loss.l1=1e-5", "loss.label_smoothing=0.1"]
     settings += ["data.augment.shift=2", "data.augment.rotation=10", "data.augment.erasing=0.5"]
     settings += ["data.train_size=3200", "data.val_size=401", "data.test_size=300"]
     one, two = run_train(*settings, folder="one"), Run(0, "", "", tmp_path / "two")
 
-    def go(epoch: int, *arguments: str) -> subprocess.Popen[str]:
-        """Until this epoch is over."""
+    def run_until_epoch(epoch: int, *arguments: str) -> subprocess.Popen[str]:
+        """Start train.py and return when this epoch has ended."""
         command, own = [*TRAIN, f"{arguments[0]}={two.folder}", *arguments[1:]], os.environ | {"OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(command, env=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert process.stdout
@@ -221,7 +224,7 @@ def test_two_processes_are_one_whatever_happens_to_them(run_train: RunTrain, tmp
         time.sleep(0.1)
         return process
 
-    stopped = go(2, "run_dir", *settings, *DDP)
+    stopped = run_until_epoch(2, "run_dir", *settings, *DDP)
     stopped.send_signal(signal.SIGTERM)
     _, said = stopped.communicate(timeout=60)
     assert stopped.returncode == 143, said
@@ -229,14 +232,14 @@ def test_two_processes_are_one_whatever_happens_to_them(run_train: RunTrain, tmp
     assert len(said.splitlines()) == 1
     assert (two.metrics["status"], two.metrics["processes"]) == ("interrupted", 2)
 
-    robbed = go(5, "resume")
+    killed = run_until_epoch(5, "resume")
     listing = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", f"{robbed.pid}"], capture_output=True, text=True, check=True
+        ["ps", "-o", "pid=", "--ppid", f"{killed.pid}"], capture_output=True, text=True, check=True
     )
     _, second = sorted(map(int, listing.stdout.split()))
     os.kill(second, signal.SIGKILL)
-    _, said = robbed.communicate(timeout=60)
-    assert robbed.returncode == errors.STATUS[errors.ProcessLost], said
+    _, said = killed.communicate(timeout=60)
+    assert killed.returncode == errors.STATUS[errors.ProcessLost], said
     assert said.startswith("refzoo: another process of this run died. Resume with:")
     assert len(said.splitlines()) == 1
 
@@ -255,8 +258,9 @@ def test_two_processes_are_one_whatever_happens_to_them(run_train: RunTrain, tmp
     )
 
 
-def test_torchrun_leaves_one_run_whose_figures_hold(tmp_path: Path) -> None:
-    """Of a network with batch norm."""
+@pytest.mark.slow
+def test_torchrun_writes_one_run_folder_with_correct_metrics(tmp_path: Path) -> None:
+    """Train a network with batch norm, and measure the stored weights again."""
     from data import load
     from models import cards
     from models.weights import load_network
@@ -282,8 +286,9 @@ def test_torchrun_leaves_one_run_whose_figures_hold(tmp_path: Path) -> None:
     assert (run.metrics["val"], run.metrics["test"]) == (pytest.approx(val, 1e-6), pytest.approx(test, 1e-6))
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
-def test_two_gpus_are_one(run_train: RunTrain, tmp_path: Path) -> None:
+def test_two_gpus_equal_one(run_train: RunTrain, tmp_path: Path) -> None:
     settings = ["model=mlp", "optimizer=momentum", "data.train_size=640", "data.val_size=201", "data.test_size=100"]
     one, two = run_train(*settings, "trainer=gpu", folder="one"), Run(0, "", "", tmp_path / "two")
     command = [*TRAIN, *settings, "trainer=ddp", "epochs=2", "batch_size=64", "report=false", f"run_dir={two.folder}"]

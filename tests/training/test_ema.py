@@ -1,4 +1,4 @@
-"""With `ema` what is validated, tested and stored are averaged weights; training goes on as if there were none."""
+"""Test `ema`: averaged weights are validated, tested and stored, and training does not depend on them."""
 
 import csv
 
@@ -14,8 +14,8 @@ SMALL = ("data.train_size=320", "data.val_size=100", "data.test_size=100")
 
 
 @pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, torch.Tensor]]:
-    """What the trained network is before the first step and after each."""
+def states(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, torch.Tensor]]:
+    """Return a list that receives the trained network's state before the first step and after each."""
     states: list[dict[str, torch.Tensor]] = []
     step, start = ClassificationModule.optimizer_step, ClassificationModule.on_train_start
 
@@ -35,19 +35,22 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, torch.Tensor]]:
     return states
 
 
-def test_what_is_stored_is_the_average(run_train: RunTrain, trained: list[dict[str, torch.Tensor]]) -> None:
+@pytest.mark.slow
+def test_stored_weights_are_the_exponential_moving_average(
+    run_train: RunTrain, states: list[dict[str, torch.Tensor]]
+) -> None:
     run = run_train(*NETWORK, *SMALL, "ema=0.8")
     assert run.status == 0, run.errors
-    expected = {key: value.double() for key, value in trained[0].items()}
-    for step, state in enumerate(trained[1:]):
+    expected = {key: value.double() for key, value in states[0].items()}
+    for step, state in enumerate(states[1:]):
         decay = min(0.8, (1 + step) / (10 + step))
         for key, value in state.items():
             expected[key] = value.double() if "batches" in key else decay * expected[key] + (1 - decay) * value.double()
     stored = models.load(run.folder).state_dict()
     for key, value in expected.items():
         torch.testing.assert_close(stored[key].double(), value, rtol=1e-5, atol=1e-6)
-    furthest = max((stored[key] - trained[-1][key]).abs().max().item() for key in expected if "weight" in key)
-    assert furthest > 1e-3  # so that the network as trained would have been seen
+    largest_difference = max((stored[key] - states[-1][key]).abs().max().item() for key in expected if "weight" in key)
+    assert largest_difference > 1e-3  # the network without averaging would be noticed
 
     with (run.folder / "metrics.csv").open() as file:
         last = list(csv.DictReader(file))[-1]
@@ -55,10 +58,11 @@ def test_what_is_stored_is_the_average(run_train: RunTrain, trained: list[dict[s
     assert float(last["val_accuracy"]) == pytest.approx(run.metrics["val"]["accuracy"], abs=1e-6)
 
 
-def test_training_does_not_notice(run_train: RunTrain, trained: list[dict[str, torch.Tensor]]) -> None:
+@pytest.mark.slow
+def test_ema_does_not_change_training(run_train: RunTrain, states: list[dict[str, torch.Tensor]]) -> None:
     plain = run_train(*NETWORK, *SMALL, folder="plain")
-    without = trained[-1]
+    without = states[-1]
     averaged = run_train(*NETWORK, *SMALL, "ema=0.99", folder="averaged")
-    assert all(torch.equal(trained[-1][key], value) for key, value in without.items())
+    assert all(torch.equal(states[-1][key], value) for key, value in without.items())
     assert averaged.metrics["train"] == plain.metrics["train"]
     assert averaged.metrics["val"] != plain.metrics["val"]

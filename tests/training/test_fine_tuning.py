@@ -16,7 +16,8 @@ CARD = {"data": "mnist", "input": {}, "classes": [], "metrics": {}, "training": 
 UNCHANGED = ("optimizer=sgd", "optimizer.lr=1e-30", "epochs=1")
 
 
-def test_run_begins_with_the_network_and_the_weights_of_the_file(
+@pytest.mark.slow
+def test_run_starts_from_the_network_and_weights_of_the_file(
     run_train: RunTrain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = run_train("model=mlp", "model.hidden_sizes=[64,32]", "epochs=1", folder="first")
@@ -31,13 +32,15 @@ def test_run_begins_with_the_network_and_the_weights_of_the_file(
     assert card["training"]["weights"] == "first/weights.safetensors"  # no path of this machine
 
 
+@pytest.mark.slow
 def test_arguments_of_the_command_line_override_those_of_the_file(run_train: RunTrain) -> None:
     first = run_train("model=mlp", "model.dropout=0.5", "epochs=1", folder="first")
     second = run_train(f"weights={first.folder}", "model.dropout=0.1", *UNCHANGED, folder="second")
     assert models.card(second.folder)["arguments"]["dropout"] == 0.1
 
 
-def test_run_is_resumed_without_the_file_it_began_with(run_train: RunTrain) -> None:
+@pytest.mark.slow
+def test_run_is_resumed_without_the_file_it_started_from(run_train: RunTrain) -> None:
     first = run_train("model=softmax_regression", "epochs=1", folder="first")
     settings = (f"weights={first.folder}", "scheduler=constant")
     whole = run_train(*settings, folder="whole")
@@ -78,7 +81,7 @@ def test_wrong_weights_are_refused_before_a_folder_exists(
         ("resnet18", {"image_size": 28}, {"linear.weight", "linear.bias"}),
     ],
 )
-def test_other_number_of_classes_keeps_the_new_head(
+def test_new_head_is_kept_when_the_number_of_classes_differs(
     tmp_path: Path, name: str, arguments: dict[str, Any], head: set[str]
 ) -> None:
     """Expect all tensors of the file but those of the layer that depends on the number of classes."""
@@ -92,7 +95,7 @@ def test_other_number_of_classes_keeps_the_new_head(
         assert torch.equal(tensor, fresh[key] if key in head else trained.state_dict()[key]), key
 
 
-def test_other_number_of_classes_keeps_the_last_block_of_nin(tmp_path: Path) -> None:
+def test_new_last_block_of_nin_is_kept_when_the_number_of_classes_differs(tmp_path: Path) -> None:
     file, there = tmp_path / "file", {"image_size": 28, "num_classes": 7}
     file.write_bytes(serialize(models.create("nin", **there), "nin", there, CARD))
     network = models.create("nin", image_size=28)
@@ -111,7 +114,7 @@ def test_weights_of_another_width_are_refused(tmp_path: Path) -> None:
         initialize_from(network, {"hidden_sizes": (128,)}, cards.read(file))
 
 
-def test_weights_of_another_function_with_the_same_shapes_are_refused(tmp_path: Path) -> None:
+def test_weights_of_another_activation_with_the_same_shapes_are_refused(tmp_path: Path) -> None:
     file, relu = tmp_path / "file", {"activation": "relu"}
     file.write_bytes(serialize(models.create("lenet", **relu), "lenet", relu, CARD))
     with pytest.raises(WeightsError, match="holds a lenet with activation=relu, this run has sigmoid"):

@@ -1,4 +1,4 @@
-"""A step of ours leaves the same behind as Lightning's own: in the network, in every checkpoint, in the history."""
+"""Test the fast training loop: network, checkpoints and history equal those of Lightning's own loop."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ RUNS = {
 }
 
 
-LIGHTNINGS_OWN = _TrainingEpochLoop.advance
+LIGHTNING_ADVANCE = _TrainingEpochLoop.advance
 
 
 def checkpoint(folder: Path, number: int) -> dict[str, Any]:
@@ -40,33 +40,41 @@ def checkpoint(folder: Path, number: int) -> dict[str, Any]:
     return torch.load(files[number], weights_only=True)
 
 
-def same(found: Any, expected: Any) -> bool:
-    """In all but times."""
+def equal_except_times(found: Any, expected: Any) -> bool:
+    """Compare nested values, and leave out times."""
     if isinstance(expected, dict):
         keys = [key for key in expected if key not in TIMES]
-        return found.keys() == expected.keys() and all(same(found[key], expected[key]) for key in keys)
+        return found.keys() == expected.keys() and all(equal_except_times(found[key], expected[key]) for key in keys)
     if isinstance(expected, list | tuple):
-        return len(found) == len(expected) and all(map(same, found, expected))
+        return len(found) == len(expected) and all(map(equal_except_times, found, expected))
     if isinstance(expected, torch.Tensor):
         return found.dtype == expected.dtype and torch.equal(found, expected)
     return type(found) is type(expected) and found == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
-def test_it_leaves_the_same(name: str, run_train: RunTrain, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "BFLOAT16", ("avx2", "neon", *machine.BFLOAT16))  # slow is fast enough here
-    monkeypatch.setattr(_TrainingEpochLoop, "advance", None)  # not one step is taken by it
+def test_fast_loop_gives_the_same_checkpoints_and_weights_as_lightning(
+    name: str, run_train: RunTrain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        machine, "BFLOAT16", ("avx2", "neon", *machine.BFLOAT16)
+    )  # emulated bfloat16 is fast enough here
+    monkeypatch.setattr(_TrainingEpochLoop, "advance", None)  # so that a step of Lightning's loop would fail
     ours = run_train(*SMALL, *RUNS[name], folder="ours")
     assert ours.status == 0, ours.errors
-    monkeypatch.setattr(FastEpochLoop, "advance", LIGHTNINGS_OWN)
+    monkeypatch.setattr(FastEpochLoop, "advance", LIGHTNING_ADVANCE)
     expected = run_train(*SMALL, *RUNS[name], folder="expected")
-    for number in (0, 1):  # of the first epoch and the last
-        assert same(checkpoint(ours.folder, number), checkpoint(expected.folder, number))
+    for number in (0, 1):  # of the first and the last epoch
+        assert equal_except_times(checkpoint(ours.folder, number), checkpoint(expected.folder, number))
     assert ours.metrics["weights_sha256"] == expected.metrics["weights_sha256"]
     assert ours.metrics["train"] == expected.metrics["train"]
 
 
-def test_an_interrupted_run_saves_the_same(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_interrupted_fast_loop_saves_the_same_checkpoint_as_lightning(
+    run_train: RunTrain, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def on_train_batch_start(self: Interruption, trainer: Any, *_: Any) -> None:
         if trainer.global_step == 6:
             os.kill(os.getpid(), signal.SIGINT)
@@ -74,27 +82,28 @@ def test_an_interrupted_run_saves_the_same(run_train: RunTrain, monkeypatch: pyt
     monkeypatch.setattr(Interruption, "on_train_batch_start", on_train_batch_start)
     monkeypatch.setattr(_TrainingEpochLoop, "advance", None)
     ours = run_train(*SMALL, *RUNS["all options"], folder="ours")
-    monkeypatch.setattr(FastEpochLoop, "advance", LIGHTNINGS_OWN)
+    monkeypatch.setattr(FastEpochLoop, "advance", LIGHTNING_ADVANCE)
     expected = run_train(*SMALL, *RUNS["all options"], folder="expected")
     assert (ours.status, expected.status) == (130, 130)
-    assert same(checkpoint(ours.folder, -1), checkpoint(expected.folder, -1))
+    assert equal_except_times(checkpoint(ours.folder, -1), checkpoint(expected.folder, -1))
 
 
-EVERYONES = ["on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step"]
-THE_MODULES = [
+SHARED_HOOKS = ["on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step"]
+MODULE_HOOKS = [
     *("on_train_batch_start", "on_train_batch_end", "optimizer_zero_grad", "backward", "lr_scheduler_step"),
     *("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer", "optimizer_step"),
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("owner", "hook"),
     [
-        *((ClassificationModule, hook) for hook in [*EVERYONES, *THE_MODULES]),
-        *((Interruption, hook) for hook in [*EVERYONES, "on_train_batch_start", "on_train_batch_end"]),
+        *((ClassificationModule, hook) for hook in [*SHARED_HOOKS, *MODULE_HOOKS]),
+        *((Interruption, hook) for hook in [*SHARED_HOOKS, "on_train_batch_start", "on_train_batch_end"]),
     ],
 )
-def test_every_hook_is_called_on_who_has_it(owner: type, hook: str, run_train: RunTrain, monkeypatch: Any) -> None:
+def test_overridden_hook_is_called_in_every_step(owner: type, hook: str, run_train: RunTrain, monkeypatch: Any) -> None:
     before, calls = getattr(owner, hook), []
 
     def counting(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -106,11 +115,11 @@ def test_every_hook_is_called_on_who_has_it(owner: type, hook: str, run_train: R
     assert len(calls) >= 10
 
 
-def test_scaled_losses_are_left_to_lightning() -> None:
+def test_fast_path_is_off_with_a_gradient_scaler() -> None:
     trainer: Any = lightning.Trainer(barebones=True)
     trainer.strategy.connect(ClassificationModule(torch.nn.Linear(1, 1), torch.optim.SGD, constant))
     loop: Any = install_fast_loop(trainer).fit_loop.epoch_loop
-    for scaler, lean in ((None, True), (object(), False)):
+    for scaler, fast_path in ((None, True), (object(), False)):
         trainer.precision_plugin.scaler = scaler
         loop.on_run_start(_PrefetchDataFetcher())
-        assert loop.fast_path == lean
+        assert loop.fast_path == fast_path

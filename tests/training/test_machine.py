@@ -1,4 +1,4 @@
-"""What a machine is asked to do, and what it can."""
+"""Test the choice of precision and the settings of the machine."""
 
 import platform
 import subprocess
@@ -22,18 +22,20 @@ from training.machine import choose_precision
         ("16-mixed", "cuda", "mlp", "16-mixed"),
     ],
 )
-def test_precision(wanted: str, accelerator: str, network: str, chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_precision_depends_on_accelerator_and_network(
+    wanted: str, accelerator: str, network: str, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: not including_emulation)
     assert choose_precision(wanted, accelerator, models.create(network)) == chosen
 
 
-def test_an_older_gpu_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpu_without_bfloat16_trains_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
     assert choose_precision("auto", "cuda", models.create("lenet")) == "32-true"
 
 
 @pytest.mark.parametrize("instructions", ["avx512_bf16", "amx_bf16", "bf16"])
-def test_a_cpu_needs_the_instructions_for_bfloat16(instructions: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bfloat16_on_a_cpu_needs_its_instructions(instructions: str, monkeypatch: pytest.MonkeyPatch) -> None:
     network = models.create("lenet")
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {instructions: True, "avx2": True})
     assert choose_precision("bf16-mixed", "cpu", network) == "bf16-mixed"
@@ -42,14 +44,15 @@ def test_a_cpu_needs_the_instructions_for_bfloat16(instructions: str, monkeypatc
         choose_precision("bf16-mixed", "cpu", network)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="there is nothing to be told")
-def test_memory_of_large_tensors_is_kept_for_the_next() -> None:
-    """Pages that the system had to provide, by its own count."""
+@pytest.mark.slow
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_freed_memory_of_large_tensors_is_reused() -> None:
+    """Count the page faults of an allocation."""
     words = """
 import resource, torch
 from training.machine import choose_accelerator
 choose_accelerator("cpu")
-for _ in range(30):  # the first ones do not always fit where those before them were
+for _ in range(30):  # the first allocations do not always reuse memory
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.ones(10_000_000)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)

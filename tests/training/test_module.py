@@ -1,4 +1,4 @@
-"""What the Lightning module measures and which parameters decay."""
+"""Test the Lightning module: its loss, its metrics, and which parameters decay."""
 
 from functools import partial
 
@@ -13,10 +13,10 @@ from training.module import ClassificationModule, LossAndAccuracy, parameter_gro
 from training.schedules import constant
 
 
-def test_sums_are_those_of_torchmetrics() -> None:
+def test_loss_and_accuracy_equal_torchmetrics() -> None:
     generator = torch.Generator().manual_seed(0)
     sums, loss, accuracy = LossAndAccuracy(), MeanMetric(), MulticlassAccuracy(10, average="micro")
-    for epoch in range(2):  # the second shows that the first was forgotten
+    for epoch in range(2):  # the second shows that the sums are reset
         loss.reset()
         accuracy.reset()
         for images in (7, 64, 64, 3):
@@ -31,7 +31,7 @@ def test_sums_are_those_of_torchmetrics() -> None:
         torch.testing.assert_close(values["accuracy"], accuracy.compute())
 
 
-def test_sums_travel_in_the_state() -> None:
+def test_metric_sums_are_part_of_the_state_dict() -> None:
     sums, resumed = LossAndAccuracy(), LossAndAccuracy()
     logits, labels = torch.eye(10), torch.arange(10).roll(3)
     sums.update(logits, labels, torch.tensor(1.5))
@@ -45,7 +45,7 @@ def test_sums_travel_in_the_state() -> None:
     )
 
 
-def test_weight_decay_leaves_biases_and_norms_alone() -> None:
+def test_weight_decay_excludes_biases_and_norms() -> None:
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 3))
     optimizer = torch.optim.SGD(parameter_groups(network), lr=1.0, weight_decay=0.5)
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
@@ -58,7 +58,7 @@ def test_weight_decay_leaves_biases_and_norms_alone() -> None:
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(before)
 
 
-def test_the_loss_is_smoothed_cross_entropy_plus_the_weights_magnitudes() -> None:
+def test_training_loss_is_label_smoothed_cross_entropy_plus_l1() -> None:
     linear = nn.Linear(4, 3)
     network = nn.Sequential(nn.Flatten(), linear, nn.BatchNorm1d(3)).double()
     optimizer, scheduler = partial(torch.optim.SGD, lr=0.1), constant

@@ -1,4 +1,4 @@
-"""Every optimizer of the configuration takes the steps of its update rule, written out here without torch.optim."""
+"""Compare every configured optimizer with its update rule, written here in NumPy without torch.optim."""
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
@@ -37,7 +37,7 @@ def sgd(x: np.ndarray, gradient: Gradient, rates: Iterable[float]) -> Iterator[n
 
 
 def momentum(x: np.ndarray, gradient: Gradient, rates: Iterable[float], momentum: float) -> Iterator[np.ndarray]:
-    """As the course notes write it, with the rate inside the velocity; torch has it outside."""
+    """Follow the course notes, with the rate inside the velocity; torch has it outside."""
     v = np.zeros_like(x)
     for lr in rates:
         v = momentum * v + lr * gradient(x)
@@ -46,7 +46,7 @@ def momentum(x: np.ndarray, gradient: Gradient, rates: Iterable[float], momentum
 
 
 def nesterov(x: np.ndarray, gradient: Gradient, rates: Iterable[float], momentum: float) -> Iterator[np.ndarray]:
-    """Sutskever et al., 2013, (3) and (4). Yields the points looked ahead at: torch's parameters are those."""
+    """Follow Sutskever et al., 2013, (3) and (4). Yield the look-ahead points, which torch's parameters are."""
     v = np.zeros_like(x)
     for lr in rates:
         v = momentum * v - lr * gradient(x + momentum * v)
@@ -142,20 +142,20 @@ def configured(name: str, *overrides: str) -> DictConfig:
 
 
 def make(network: nn.Module, name: str, *overrides: str) -> torch.optim.Optimizer:
-    """As train.py makes it."""
+    """Make an optimizer as train.py does."""
     return instantiate(configured(name, *overrides), _convert_="all")(parameter_groups(network))
 
 
-class Walk:
-    """torch's optimizer on a layer that begins at START."""
+class TorchOptimizer:
+    """Run torch's optimizer on a layer whose parameters begin at START."""
 
     def __init__(self, name: str, *overrides: str, dtype: torch.dtype = torch.float64) -> None:
         self.layer = nn.Linear(3, 2, dtype=dtype)
         vector_to_parameters(torch.tensor(START, dtype=dtype), self.layer.parameters())
         self.optimizer = make(self.layer, name, *overrides)
 
-    def go(self, steps: int = STEPS, gradient: Gradient = slope) -> np.ndarray:
-        """(steps, 8): how far from START each of them led."""
+    def steps_from_start(self, steps: int = STEPS, gradient: Gradient = slope) -> np.ndarray:
+        """Return the positions (steps, 8) after each step, relative to START."""
         points = []
         for _ in range(steps):
             slopes = torch.from_numpy(gradient(self.point())).to(self.layer.weight.dtype).split([6, 2])
@@ -170,10 +170,10 @@ class Walk:
 
 
 def expected(name: str, *overrides: str, rates: list[float] | None = None) -> np.ndarray:
-    """(steps, 8): how far from START each step of the rule leads, with the values of the configuration."""
+    """Return the positions (steps, 8) after each step of the rule, relative to START, with the configured values."""
     values: Any = OmegaConf.to_container(configured(name, *overrides))
     rates = rates or [values["lr"]] * STEPS
-    decay = values["weight_decay"] * IS_WEIGHT  # biases are left free
+    decay = values["weight_decay"] * IS_WEIGHT  # biases do not decay
     for key in ("_target_", "_partial_", "fused", "nesterov", "lr", "weight_decay"):
         values.pop(key, None)
     rule = RULES[name][0]
@@ -190,39 +190,41 @@ def test_every_optimizer_has_a_rule() -> None:
 
 @every_optimizer
 @pytest.mark.parametrize("weight_decay", [None, 0.0, 0.3])
-def test_the_steps_are_those_of_the_rule(name: str, weight_decay: float | None) -> None:
+def test_steps_equal_the_update_rule(name: str, weight_decay: float | None) -> None:
     for others in ([], RULES[name][1]):
         overrides = others if weight_decay is None else [*others, f"weight_decay={weight_decay}"]
-        assert_allclose(Walk(name, *overrides).go(), expected(name, *overrides), rtol=1e-10, atol=1e-13)
+        assert_allclose(
+            TorchOptimizer(name, *overrides).steps_from_start(), expected(name, *overrides), rtol=1e-10, atol=1e-13
+        )
 
 
 @every_optimizer
-def test_a_change_of_the_rate(name: str) -> None:
+def test_step_after_a_change_of_rate_differs_from_the_rule_by_the_velocity_only(name: str) -> None:
     """Torch's velocity v has no rate in it; that of the course notes and of Sutskever et al. has the old rate.
 
     At the change torch subtracts after * (momentum * v + g), and the notes before * momentum * v + after * g: torch's x
     is greater by (before - after) * momentum * v. The look-ahead multiplies v by the momentum once more. The other
-    rules keep no rate in what they gather, and go on as they were.
+    rules keep no rate in their state, and continue unchanged.
     """
     before = configured(name)["lr"]
     after = before / 4
-    walk = Walk(name)
-    walk.go(STEPS)
+    ours = TorchOptimizer(name)
+    ours.steps_from_start(STEPS)
     power = {"momentum": 1, "nesterov": 2}.get(name)
     difference = np.zeros_like(START)
     if power:
-        velocity = parameters_to_vector([walk.optimizer.state[p]["momentum_buffer"] for p in walk.layer.parameters()])
+        velocity = parameters_to_vector([ours.optimizer.state[p]["momentum_buffer"] for p in ours.layer.parameters()])
         difference = (before - after) * configured(name)["momentum"] ** power * velocity.numpy()
         assert np.abs(difference).min() > 1e-3
-    for group in walk.optimizer.param_groups:
+    for group in ours.optimizer.param_groups:
         group["lr"] = after
-    of_torch = walk.go(1)[-1]
+    of_torch = ours.steps_from_start(1)[-1]
     of_the_rule = expected(name, rates=[before] * STEPS + [after])[-1]
     assert_allclose(of_torch - of_the_rule, difference, rtol=1e-10, atol=1e-13)
 
 
 @pytest.mark.parametrize("name", ["adagrad", "rmsprop"])
-def test_eps_beside_the_root_and_under_it(name: str) -> None:
+def test_eps_added_to_the_root_differs_from_eps_under_the_root_within_bounds(name: str) -> None:
     """We divide by sqrt(s) + eps, as torch does, and the course notes by sqrt(s + eps): our step is r times theirs.
 
     r = sqrt(s + eps) / (sqrt(s) + eps) is least at s = 1, where it is 1 / sqrt(1 + eps). It is below sqrt(1 + eps / s),
@@ -231,7 +233,7 @@ def test_eps_beside_the_root_and_under_it(name: str) -> None:
     values = configured(name)
     lr, eps = values["lr"], values["eps"]
     slopes = np.logspace(-8, 6, 8)
-    positions = Walk(name).go(gradient=lambda x: slopes)
+    positions = TorchOptimizer(name).steps_from_start(gradient=lambda x: slopes)
     t = np.arange(1, STEPS + 1)[:, None]
     s = slopes**2 * (t if name == "adagrad" else 1 - values["alpha"] ** t)
     r = -np.diff(positions, axis=0, prepend=0) / (lr * slopes / np.sqrt(s + eps))
@@ -244,14 +246,14 @@ def test_eps_beside_the_root_and_under_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", [file.stem for file in FILES if "fused" in OmegaConf.load(file)])
 @pytest.mark.parametrize(("dtype", "rounding"), [(torch.float64, 1e-14), (torch.float32, 1e-6)])
-def test_fused_steps_are_the_same(name: str, dtype: torch.dtype, rounding: float) -> None:
-    fused, plain = Walk(name, dtype=dtype), Walk(name, "fused=false", dtype=dtype)
-    assert [walk.optimizer.defaults["fused"] for walk in (fused, plain)] == [True, False]
-    assert_allclose(fused.go(), plain.go(), rtol=rounding, atol=rounding)
+def test_fused_steps_equal_plain_steps(name: str, dtype: torch.dtype, rounding: float) -> None:
+    fused, plain = TorchOptimizer(name, dtype=dtype), TorchOptimizer(name, "fused=false", dtype=dtype)
+    assert [ours.optimizer.defaults["fused"] for ours in (fused, plain)] == [True, False]
+    assert_allclose(fused.steps_from_start(), plain.steps_from_start(), rtol=rounding, atol=rounding)
 
 
 @every_optimizer
-def test_a_linear_model_learns(name: str) -> None:
+def test_optimizer_reduces_the_loss_of_a_linear_model(name: str) -> None:
     torch.manual_seed(1)
     points = torch.randn(64, 20)
     labels = (points @ torch.randn(20) > 0).long()
@@ -279,8 +281,10 @@ def test_a_linear_model_learns(name: str) -> None:
         ("adamw", {"betas": [0.9, 0.999], "eps": 1e-8}, {"eps": 1e-8}),
     ],
 )
-def test_the_values_are_those_of_the_course_notes(name: str, values: dict[str, Any], of_torch: dict[str, Any]) -> None:
-    """Of Dive into Deep Learning's code, which has no AdamW; and torch's defaults are those that the comments name."""
+def test_default_values_are_those_of_the_course_notes(
+    name: str, values: dict[str, Any], of_torch: dict[str, Any]
+) -> None:
+    """Compare with the code of Dive into Deep Learning, which has no AdamW, and torch's defaults with the comments."""
     config = configured(name)
     assert {key: config[key] for key in values} == values
     defaults = inspect.signature(getattr(torch.optim, config["_target_"].removeprefix("torch.optim."))).parameters

@@ -1,4 +1,4 @@
-"""A run that is stopped and resumed ends as the one that was not: weights bit for bit, and its whole history."""
+"""Test resuming: an interrupted run gives bitwise the weights and the history of an uninterrupted one."""
 
 import csv
 import json
@@ -24,7 +24,7 @@ from models import WeightsError
 from training.callbacks import checkpoints
 from training.callbacks.interruption import Interruption
 
-TIMES = ("train_seconds", "compile_seconds", "images_per_second")  # all that a stop may change
+TIMES = ("train_seconds", "compile_seconds", "images_per_second")  # all that an interruption may change
 STEPS = 3 * 6  # three epochs of 6 batches of 64 images
 
 NETWORKS = {
@@ -57,8 +57,8 @@ def outcome(run: Run) -> tuple[str, list[dict[str, str]], dict[str, Any]]:
     return run.metrics["weights_sha256"], rows, summary
 
 
-def stop_behind(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let Ctrl-C come while this step is computed."""
+def interrupt_in_step(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send SIGINT while this step is computed."""
 
     def on_train_batch_start(self: Interruption, trainer: Any, *_: Any) -> None:
         if trainer.global_step == step - 1:
@@ -83,7 +83,7 @@ def resume(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
         complete = train.complete
 
-        def as_typed(arguments: list[str], runs: Path) -> Any:  # without what run_train adds
+        def as_typed(arguments: list[str], runs: Path) -> Any:  # without the overrides that run_train adds
             return complete([*overrides, f"resume={tmp_path / folder}"], runs)
 
         with monkeypatch.context() as patch:
@@ -93,14 +93,17 @@ def resume(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS)
-def test_a_stop_changes_nothing(network: str, small: RunTrain, resume: RunTrain, monkeypatch) -> None:
+def test_interrupted_and_resumed_run_equals_an_uninterrupted_one(
+    network: str, small: RunTrain, resume: RunTrain, monkeypatch
+) -> None:
     whole = small(*NETWORKS[network], folder="whole")
     assert whole.status == 0, whole.errors
     steps = {"all options": range(1, STEPS + 1), "compiled": [8]}.get(network, [2, 6, 7, 18])
     for step in steps:
         with monkeypatch.context() as patch:
-            stop_behind(step, patch)
+            interrupt_in_step(step, patch)
             stopped = small(*NETWORKS[network], folder=f"at{step}")
         assert stopped.status == 130
         assert f"resume={stopped.folder}" in stopped.errors
@@ -110,17 +113,18 @@ def test_a_stop_changes_nothing(network: str, small: RunTrain, resume: RunTrain,
         assert outcome(resumed) == outcome(whole), step
 
 
-def test_stopped_twice(small: RunTrain, resume: RunTrain, monkeypatch) -> None:
+@pytest.mark.slow
+def test_run_interrupted_twice_equals_an_uninterrupted_one(small: RunTrain, resume: RunTrain, monkeypatch) -> None:
     whole = small(*NETWORKS["dropout"], folder="whole")
     for step in (4, 11):
         with monkeypatch.context() as patch:
-            stop_behind(step, patch)
+            interrupt_in_step(step, patch)
             run = small(*NETWORKS["dropout"]) if step == 4 else resume()
         assert run.status == 130
     assert outcome(resume()) == outcome(whole)
 
 
-def test_a_finished_run_says_so(small: RunTrain, resume: RunTrain) -> None:
+def test_resuming_a_finished_run_prints_its_result_and_changes_nothing(small: RunTrain, resume: RunTrain) -> None:
     whole = small("model=softmax_regression")
     before = {file: file.read_bytes() for file in whole.folder.rglob("*") if file.is_file()}
     again = resume()
@@ -131,18 +135,22 @@ def test_a_finished_run_says_so(small: RunTrain, resume: RunTrain) -> None:
     assert before == {file: file.read_bytes() for file in whole.folder.rglob("*") if file.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["momentum", "adagrad", "rmsprop", "adadelta", "adam"])
-def test_every_optimizers_state_survives(optimizer: str, small: RunTrain, resume: RunTrain, monkeypatch) -> None:
+def test_optimizer_state_is_restored(optimizer: str, small: RunTrain, resume: RunTrain, monkeypatch) -> None:
     settings = ("model=softmax_regression", f"optimizer={optimizer}", "epochs=2")
     whole = small(*settings, folder="whole")
     with monkeypatch.context() as patch:
-        stop_behind(8, patch)
+        interrupt_in_step(8, patch)
         assert small(*settings).status == 130
     assert outcome(resume()) == outcome(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", [("constant",), ("step", "scheduler.every=2")])
-def test_more_epochs_under_an_open_schedule(schedule: tuple[str, ...], small: RunTrain, resume: RunTrain) -> None:
+def test_run_is_extended_when_its_schedule_does_not_depend_on_epochs(
+    schedule: tuple[str, ...], small: RunTrain, resume: RunTrain
+) -> None:
     constant = ("model=softmax_regression", f"scheduler={schedule[0]}", *schedule[1:])
     longer = small(*constant, "epochs=5", folder="longer")
     small(*constant)
@@ -153,6 +161,7 @@ def test_more_epochs_under_an_open_schedule(schedule: tuple[str, ...], small: Ru
     assert (refused.status, "it cannot become 4" in refused.errors) == (2, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "says"),
     [
@@ -163,9 +172,9 @@ def test_more_epochs_under_an_open_schedule(schedule: tuple[str, ...], small: Ru
         ("optimizer=sgd", "optimizer._target_ was torch.optim.AdamW in this run"),
     ],
 )
-def test_a_changed_setting_is_refused(small: RunTrain, resume: RunTrain, monkeypatch, override: str, says: str) -> None:
+def test_changed_setting_is_refused(small: RunTrain, resume: RunTrain, monkeypatch, override: str, says: str) -> None:
     with monkeypatch.context() as patch:
-        stop_behind(3, patch)
+        interrupt_in_step(3, patch)
         stopped = small("model=softmax_regression")
     before = {file: file.read_bytes() for file in stopped.folder.rglob("*") if file.is_file()}
     refused = resume(override)
@@ -175,9 +184,10 @@ def test_a_changed_setting_is_refused(small: RunTrain, resume: RunTrain, monkeyp
     assert resume("checkpoint.every_minutes=3").status == 0
 
 
-def test_a_run_from_before_a_setting_existed_goes_on(small: RunTrain, resume: RunTrain, monkeypatch) -> None:
+@pytest.mark.slow
+def test_run_whose_record_lacks_newer_settings_is_resumed(small: RunTrain, resume: RunTrain, monkeypatch) -> None:
     with monkeypatch.context() as patch:
-        stop_behind(3, patch)
+        interrupt_in_step(3, patch)
         stopped = small("model=softmax_regression")
     record = stopped.folder / "config.yaml"
     older = yaml.safe_load(record.read_text())
@@ -188,15 +198,18 @@ def test_a_run_from_before_a_setting_existed_goes_on(small: RunTrain, resume: Ru
     assert resume().status == 0
 
 
-def test_what_is_no_run_is_refused(run_train: RunTrain, tmp_path: Path) -> None:
+def test_folder_without_a_run_is_refused(run_train: RunTrain, tmp_path: Path) -> None:
     refused = run_train(f"resume={tmp_path}")
     assert (refused.status, "is not a run folder" in refused.errors) == (2, True)
 
 
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(small: RunTrain, resume: RunTrain, monkeypatch) -> None:
+@pytest.mark.slow
+def test_run_resumes_from_the_previous_checkpoint_when_the_newest_is_damaged(
+    small: RunTrain, resume: RunTrain, monkeypatch
+) -> None:
     whole = small(*NETWORKS["dropout"], folder="whole")
     with monkeypatch.context() as patch:
-        stop_behind(15, patch)
+        interrupt_in_step(15, patch)
         run = small(*NETWORKS["dropout"])
     index = json.loads((run.folder / "checkpoints/index.json").read_text())
     assert [entry["file"] for entry in index] == ["step_00000012.ckpt", "step_00000015.ckpt"]
@@ -209,14 +222,14 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(small: RunTrain, resu
     resumed = resume()
     assert "step_00000015.ckpt is damaged" in resumed.output
     assert "Using the one before it" in resumed.output
-    whole_again = [e["file"] for e in json.loads((run.folder / "checkpoints/index.json").read_text())]
-    assert whole_again == ["step_00000012.ckpt", "step_00000018.ckpt"]
+    files = [e["file"] for e in json.loads((run.folder / "checkpoints/index.json").read_text())]
+    assert files == ["step_00000012.ckpt", "step_00000018.ckpt"]
     assert outcome(resumed) == outcome(whole)
 
 
-def test_only_damaged_checkpoints_end_with_status_4(small: RunTrain, resume: RunTrain, monkeypatch) -> None:
+def test_run_with_only_damaged_checkpoints_exits_with_status_4(small: RunTrain, resume: RunTrain, monkeypatch) -> None:
     with monkeypatch.context() as patch:
-        stop_behind(15, patch)
+        interrupt_in_step(15, patch)
         run = small("model=softmax_regression")
     for file in (run.folder / "checkpoints").glob("*.ckpt"):
         file.write_bytes(b"")
@@ -228,7 +241,7 @@ def test_only_damaged_checkpoints_end_with_status_4(small: RunTrain, resume: Run
 
 
 @pytest.mark.parametrize("damage", ["truncated", "emptied", "flipped", "over-long", "swapped", "missing"])
-def test_whatever_happened_to_the_newest_the_one_before_is_found(tmp_path: Path, damage: str) -> None:
+def test_newest_skips_a_damaged_checkpoint(tmp_path: Path, damage: str) -> None:
     files = [tmp_path / f"step_{step}.ckpt" for step in (1, 2)]
     for number, file in enumerate(files):
         checkpoints.CheckpointFiles().save_checkpoint({"weights": torch.full((100,), number)}, file)
@@ -245,7 +258,7 @@ def test_whatever_happened_to_the_newest_the_one_before_is_found(tmp_path: Path,
     assert checkpoints.CheckpointFiles().load_checkpoint(files[0])["weights"].sum() == 0
 
 
-def test_a_checkpoint_never_runs_anything(tmp_path: Path) -> None:
+def test_code_in_a_checkpoint_is_not_executed(tmp_path: Path) -> None:
     class Bomb:
         def __reduce__(self) -> tuple[Any, ...]:
             return (Path.touch, (tmp_path / "exploded",))
@@ -256,9 +269,10 @@ def test_a_checkpoint_never_runs_anything(tmp_path: Path) -> None:
     assert not (tmp_path / "exploded").exists()
 
 
-def test_a_checkpoint_of_another_network_is_refused(small: RunTrain, resume: RunTrain, monkeypatch) -> None:
+@pytest.mark.slow
+def test_checkpoint_of_another_network_is_refused(small: RunTrain, resume: RunTrain, monkeypatch) -> None:
     with monkeypatch.context() as patch:
-        stop_behind(15, patch)
+        interrupt_in_step(15, patch)
         run = small("model=softmax_regression")
         other = small("model=mlp", folder="other")
     for file in (run.folder / "checkpoints").iterdir():
@@ -270,10 +284,11 @@ def test_a_checkpoint_of_another_network_is_refused(small: RunTrain, resume: Run
     assert "another network" in refused.errors
 
 
-def test_a_stop_while_a_resumed_run_is_still_loading_keeps_its_checkpoints(small, resume, monkeypatch) -> None:
+@pytest.mark.slow
+def test_checkpoints_are_kept_when_a_resumed_run_is_interrupted_while_loading(small, resume, monkeypatch) -> None:
     whole = small(*NETWORKS["dropout"], folder="whole")
     with monkeypatch.context() as patch:
-        stop_behind(4, patch)
+        interrupt_in_step(4, patch)
         run = small(*NETWORKS["dropout"])
     before = sorted(file.name for file in (run.folder / "checkpoints").iterdir())
     with monkeypatch.context() as patch:
@@ -284,9 +299,10 @@ def test_a_stop_while_a_resumed_run_is_still_loading_keeps_its_checkpoints(small
     assert outcome(resume()) == outcome(whole)
 
 
-def test_a_damaged_run_folder_is_said(small: RunTrain, resume: RunTrain, monkeypatch) -> None:
+@pytest.mark.slow
+def test_damaged_file_of_a_run_folder_is_named(small: RunTrain, resume: RunTrain, monkeypatch) -> None:
     with monkeypatch.context() as patch:
-        stop_behind(4, patch)
+        interrupt_in_step(4, patch)
         run = small("model=softmax_regression")
     for name in ("config.yaml", ".hydra/overrides.yaml"):
         content = (run.folder / name).read_bytes()
@@ -298,11 +314,11 @@ def test_a_damaged_run_folder_is_said(small: RunTrain, resume: RunTrain, monkeyp
     assert resume().status == 0
 
 
-def test_a_second_signal_ends_the_run_at_once(tmp_path: Path) -> None:
+def test_second_signal_terminates_the_run_immediately(tmp_path: Path) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with Interruption(tmp_path) as interruption:
         interruption.on_train_start()
-        os.kill(os.getpid(), signal.SIGTERM)  # the batch in hand goes on
+        os.kill(os.getpid(), signal.SIGTERM)  # the current batch is finished
         assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == [signal.SIG_DFL] * 2
         trainer = SimpleNamespace(is_last_batch=False, current_epoch=1, global_step=9)
         with pytest.raises(Interrupted, match="stopped by SIGTERM in epoch 2, after step 9") as stopped:
@@ -311,19 +327,21 @@ def test_a_second_signal_ends_the_run_at_once(tmp_path: Path) -> None:
     assert before == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
 
-def test_two_processes_cannot_share_a_folder(small: RunTrain, resume: RunTrain, monkeypatch) -> None:
+@pytest.mark.slow
+def test_run_folder_is_locked_while_a_process_writes_it(small: RunTrain, resume: RunTrain, monkeypatch) -> None:
     from launch.run_dir import RunDir
 
     with monkeypatch.context() as patch:
-        stop_behind(3, patch)
+        interrupt_in_step(3, patch)
         stopped = small("model=softmax_regression")
-    with RunDir(stopped.folder):  # flock is by open file, so that this stands for another process
+    with RunDir(stopped.folder):  # locks belong to an open file: this equals another process
         refused = resume()
     assert (refused.status, "another process is writing" in refused.errors) == (2, True)
     assert resume().status == 0
 
 
-def test_a_full_disk_loses_nothing_that_was_saved(small: RunTrain, resume: RunTrain, monkeypatch) -> None:
+@pytest.mark.slow
+def test_saved_checkpoints_survive_a_full_disk(small: RunTrain, resume: RunTrain, monkeypatch) -> None:
     whole = small(*NETWORKS["dropout"], folder="whole")
     write = atomic.write
 
@@ -343,7 +361,7 @@ def test_a_full_disk_loses_nothing_that_was_saved(small: RunTrain, resume: RunTr
     assert outcome(resume()) == outcome(whole)
 
 
-def test_too_little_space_is_found_before_training(small: RunTrain, monkeypatch) -> None:
+def test_too_little_disk_space_is_refused_before_training(small: RunTrain, monkeypatch) -> None:
     import shutil
 
     usage = type("usage", (), {"free": 1_000})
@@ -352,7 +370,7 @@ def test_too_little_space_is_found_before_training(small: RunTrain, monkeypatch)
     assert (refused.status, "0 MB free, this run needs" in refused.errors) == (5, True)
 
 
-def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(small: RunTrain, monkeypatch) -> None:
+def test_non_finite_loss_keeps_the_last_good_checkpoint(small: RunTrain, monkeypatch) -> None:
     from training.module import ClassificationModule
 
     step = ClassificationModule.training_step
@@ -373,7 +391,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(small: RunTrai
     assert all(torch.isfinite(tensor).all() for tensor in state.values())
 
 
-def test_a_writer_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch) -> None:
+def test_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch) -> None:
     atomic.write(tmp_path / "file", b"old")
 
     def fsync(_: int) -> None:
@@ -385,8 +403,8 @@ def test_a_writer_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch) ->
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("file", b"old")]
 
 
-def started(folder: Path) -> Iterator[subprocess.Popen]:
-    """A run of its own process, ended over and over until it finishes."""
+def processes(folder: Path) -> Iterator[subprocess.Popen]:
+    """Yield a process that trains, then processes that resume it."""
     command = [sys.executable, str(ROOT / "train.py"), *NETWORKS["dropout"], "epochs=20", "trainer=cpu"]
     command += ["data.train_size=640", "data.val_size=200", "batch_size=64", "checkpoint.every_minutes=0.0001"]
     yield subprocess.Popen([*command, f"run_dir={folder}"], env=os.environ | {"OMP_NUM_THREADS": "1"})
@@ -396,17 +414,18 @@ def started(folder: Path) -> Iterator[subprocess.Popen]:
         )
 
 
-def test_killed_at_random_moments(run_train: RunTrain, tmp_path: Path) -> None:
-    """SIGKILL while steps are computed and files written, until the run ends all the same as the undisturbed one."""
+@pytest.mark.slow
+def test_run_killed_at_random_moments_equals_an_uninterrupted_one(run_train: RunTrain, tmp_path: Path) -> None:
+    """Send SIGKILL twice while steps are computed and files are written, then let the run finish."""
     torch.set_num_threads(1)
     settings = [*NETWORKS["dropout"], "epochs=20", "data.train_size=640", "data.val_size=200"]
     whole = run_train(*settings, "checkpoint.every_minutes=0.0001", folder="whole")
     moment, folder, kills = random.Random(5), tmp_path / "run", 0
-    for process in started(folder):
+    for process in processes(folder):
         checkpoint_folder = folder / "checkpoints"
         before = {file.name for file in checkpoint_folder.glob("*.ckpt")} if checkpoint_folder.exists() else set()
         while process.poll() is None and {file.name for file in checkpoint_folder.glob("*.ckpt")} <= before:
-            time.sleep(0.01)  # until it has gone beyond where it was
+            time.sleep(0.01)  # until it has written a new checkpoint
         time.sleep(moment.uniform(0, 0.5))
         if kills < 2:
             process.kill()

@@ -1,4 +1,4 @@
-"""Every schedule fits into its run and has the rates it is known for."""
+"""Compare the learning rates of every schedule with torch's and with their definition."""
 
 import pytest
 import torch
@@ -25,27 +25,27 @@ def walk(schedule: LRScheduler, steps: int) -> list[float]:
 
 
 def rates(scheduler: str, steps: int, **arguments: float) -> list[float]:
-    """Over a run of EPOCHS where the steps can be parted so, else of one."""
+    """Return the rates of all steps of a run of EPOCHS epochs, or of one epoch if `steps` is no multiple."""
     epochs = EPOCHS if steps % EPOCHS == 0 else 1
     make = getattr(schedules, scheduler)
     return walk(make(optimizer(), epochs=epochs, steps_per_epoch=steps // epochs, **arguments), steps)
 
 
-def test_constant() -> None:
+def test_constant_keeps_the_rate() -> None:
     assert rates("constant", 5) == [0.5] * 5
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 10, 429])
 @pytest.mark.parametrize("warm_up", [0.0, 0.1, 0.3, 1.0])
 @pytest.mark.parametrize("scheduler", ["one_cycle", "cosine"])
-def test_a_schedule_fits_into_the_run(scheduler: str, steps: int, warm_up: float) -> None:
+def test_rates_are_positive_and_at_most_lr_for_any_number_of_steps(scheduler: str, steps: int, warm_up: float) -> None:
     found = rates(scheduler, steps, warm_up=warm_up)
     assert len(found) == steps
     assert max(found) <= 0.5 + 1e-12
     assert min(found) > 0
 
 
-def test_one_cycle_rises_to_the_rate_and_falls_to_nothing() -> None:
+def test_one_cycle_rises_to_lr_and_falls_to_zero() -> None:
     found = rates("one_cycle", 101, warm_up=0.3)
     top = found.index(max(found))
     assert found[0] == pytest.approx(0.5 / 25)

@@ -1,4 +1,4 @@
-"""A compiled run is the uncompiled one but for rounding, and its files show nothing of it."""
+"""Test `compile`: a compiled run equals an uncompiled one up to rounding, and stores an ordinary network."""
 
 from collections.abc import Callable
 
@@ -18,12 +18,13 @@ BATCH_NORM = ("model=densenet", "model.growth_rate=4", "model.layers_per_block=[
 FEW_STEPS = ("optimizer=sgd", "epochs=1", "data.train_size=96")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "rtol", "atol", "losses"),
     [(DROPOUT, 1e-4, 1e-6, 1e-5), ((*BATCH_NORM, *FEW_STEPS), 1e-3, 1e-3, 2e-4)],
     ids=["dropout", "batch norm"],
 )
-def test_compiled_or_not(
+def test_compiled_run_equals_an_uncompiled_one(
     run_train: RunTrain, settings: tuple[str, ...], rtol: float, atol: float, losses: float
 ) -> None:
     plain, compiled = (run_train(*SMALL, *settings, f"compile={wanted}", folder=wanted) for wanted in ("false", "true"))
@@ -41,8 +42,11 @@ def test_compiled_or_not(
         assert compiled.metrics[split] == {**figures, "loss": loss}
 
 
-def test_the_warm_up_leaves_no_trace(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor does anything but training run what was compiled."""
+@pytest.mark.slow
+def test_warm_up_of_the_compiled_network_changes_no_weights(
+    run_train: RunTrain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Expect also that only training calls the compiled network."""
     calls = []
 
     def compile(forward: Callable[[Tensor], Tensor], **_: object) -> Callable[[Tensor], Tensor]:
@@ -57,9 +61,10 @@ def test_the_warm_up_leaves_no_trace(run_train: RunTrain, monkeypatch: pytest.Mo
     assert all(torch.equal(found[key], tensor) for key, tensor in expected.items())
 
 
-def test_a_machine_that_cannot_compile(run_train: RunTrain) -> None:
+@pytest.mark.slow
+def test_missing_compiler_exits_with_status_5(run_train: RunTrain) -> None:
     with torch._inductor.config.patch({"cpp.cxx": (None, "/nonexistent")}):
-        run = run_train("model=mlp", "model.hidden_sizes=[7]", *SMALL, "compile=true")  # which is in no cache
+        run = run_train("model=mlp", "model.hidden_sizes=[7]", *SMALL, "compile=true")  # a size that is in no cache
     assert (run.status, run.metrics["status"]) == (5, "failed")
     last = run.errors.splitlines()[-1]
     assert last.startswith("refzoo: torch.compile failed here: ")
