@@ -111,3 +111,53 @@ def test_evaluation_reads_every_image_once_in_order(batch_size: int) -> None:
     labels = [labels for _, labels in batches]
     assert len(labels) == len(batches)
     assert torch.cat(labels).tolist() == list(range(50))
+
+
+LARGE_SPLIT = Images(
+    torch.randint(0, 256, (300, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)),
+    torch.arange(300),
+)
+
+
+@pytest.mark.parametrize("world", [1, 2, 4, 16])
+@pytest.mark.parametrize("augmented", [False, True])
+def test_processes_get_slices_of_the_same_batches(world: int, augmented: bool) -> None:
+    def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return images + torch.rand(len(images), 1, 1, generator=generator)
+
+    def batches(rank: int, world: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        loader = TrainingBatches(
+            LARGE_SPLIT, 16, Preprocess(0.3, 0.4, 28), 1, lambda: (2, 3), augment if augmented else None, rank, world
+        )
+        return list(loader)
+
+    shares = [batches(rank, world) for rank in range(world)]
+    for whole, *slices in zip(batches(0, 1), *shares, strict=True):
+        assert {len(labels) for _, labels in slices} == {16 // world}
+        for tensor, parts in zip(whole, zip(*slices, strict=True), strict=True):
+            assert torch.equal(tensor, torch.cat(parts))
+
+
+def test_random_numbers_differ_between_processes() -> None:
+    def draws(*rank_and_world: int) -> list[float]:
+        loader = TrainingBatches(LARGE_SPLIT, 16, Preprocess(0.3, 0.4, 28), 1, lambda: (0, 0), None, *rank_and_world)
+        return [torch.rand(()).item() for _ in loader]
+
+    assert draws(0, 2) == draws()
+    assert len({*draws(0, 4), *draws(1, 4), *draws(2, 4)}) == 3 * 18
+    assert draws(1, 4) == draws(1, 4)
+
+
+@pytest.mark.parametrize("images", [7, 127, 128, 129, 255, 256, 257, 300])
+@pytest.mark.parametrize("world", [2, 3, 7])
+def test_processes_evaluate_every_image_exactly_once(images: int, world: int) -> None:
+    split = Images(*(tensor[:images] for tensor in LARGE_SPLIT))
+    shares = [
+        [labels for _, labels in EvaluationBatches(split, 64, Preprocess(0.3, 0.4, 28), rank, world)]
+        for rank in range(world)
+    ]
+    assert {len(share) for share in shares} == {len(EvaluationBatches(split, 64, Preprocess(0.3, 0.4, 28), 0, world))}
+    sizes = [len(labels) for share in shares for labels in share]
+    assert min(sizes) > 0
+    assert max(sizes) <= 64
+    assert torch.cat([labels for share in shares for labels in share]).sort().values.tolist() == list(range(images))

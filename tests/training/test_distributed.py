@@ -8,106 +8,22 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
 import torch
 from conftest import ROOT, Run, RunTrain
 from safetensors.torch import load_file
 
-from data.batches import EvaluationBatches, Preprocess, TrainingBatches
-from data.splits import Images
-from launch import errors, processes
+from launch import errors
 from launch.overrides import complete
-from training import distributed
-from training.callbacks.interruption import Interruption
-from training.callbacks.synchronisation import SynchronizeProcesses
-from training.module import LossAndAccuracy
 
 TRAIN, DDP = [sys.executable, str(ROOT / "train.py")], ["trainer=ddp", "trainer.accelerator=cpu", "report=false"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(ROOT / "train.py")]
-IMAGES = torch.randint(0, 256, (300, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-SPLIT = Images(IMAGES, torch.arange(300))  # each label names its image
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
     with (folder / "metrics.csv").open() as file:
         return list(csv.DictReader(file))
-
-
-@pytest.mark.parametrize("world", [1, 2, 4, 16])
-@pytest.mark.parametrize("augmented", [False, True])
-def test_processes_get_slices_of_the_same_batches(world: int, augmented: bool) -> None:
-    def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        return images + torch.rand(len(images), 1, 1, generator=generator)
-
-    def batches(rank: int, world: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        loader = TrainingBatches(
-            SPLIT, 16, Preprocess(0.3, 0.4, 28), 1, lambda: (2, 3), augment if augmented else None, rank, world
-        )
-        return list(loader)
-
-    shares = [batches(rank, world) for rank in range(world)]
-    for whole, *slices in zip(batches(0, 1), *shares, strict=True):
-        assert {len(labels) for _, labels in slices} == {16 // world}
-        for tensor, parts in zip(whole, zip(*slices, strict=True), strict=True):
-            assert torch.equal(tensor, torch.cat(parts))
-
-
-def test_random_numbers_differ_between_processes() -> None:
-    def draws(*rank_and_world: int) -> list[float]:
-        loader = TrainingBatches(SPLIT, 16, Preprocess(0.3, 0.4, 28), 1, lambda: (0, 0), None, *rank_and_world)
-        return [torch.rand(()).item() for _ in loader]
-
-    assert draws(0, 2) == draws()
-    assert len({*draws(0, 4), *draws(1, 4), *draws(2, 4)}) == 3 * 18
-    assert draws(1, 4) == draws(1, 4)
-
-
-@pytest.mark.parametrize("images", [7, 127, 128, 129, 255, 256, 257, 300])
-@pytest.mark.parametrize("world", [2, 3, 7])
-def test_processes_evaluate_every_image_exactly_once(images: int, world: int) -> None:
-    split = Images(*(tensor[:images] for tensor in SPLIT))
-    shares = [
-        [labels for _, labels in EvaluationBatches(split, 64, Preprocess(0.3, 0.4, 28), rank, world)]
-        for rank in range(world)
-    ]
-    assert {len(share) for share in shares} == {len(EvaluationBatches(split, 64, Preprocess(0.3, 0.4, 28), 0, world))}
-    sizes = [len(labels) for share in shares for labels in share]
-    assert min(sizes) > 0
-    assert max(sizes) <= 64
-    assert torch.cat([labels for share in shares for labels in share]).sort().values.tolist() == list(range(images))
-
-
-def test_non_finite_loss_in_another_process_is_raised_here() -> None:
-    class Other(distributed.Peers):
-        def sync(self) -> None:
-            self._largest = [max(own(), 1) for own in self._own]
-
-    asked: list[str] = []
-    task = SimpleNamespace(device=torch.device("cpu"), train_metrics=LossAndAccuracy(), check_finite=asked.append)
-    SynchronizeProcesses(Other(0, 2, group="a group")).on_train_batch_end(
-        cast(Any, None), cast(Any, task), None, None, 4
-    )
-    assert asked == [", batch 5"]
-
-
-def test_processes_stop_together_when_the_signal_comes_twice(tmp_path: Path) -> None:
-    class Other(distributed.Peers):
-        def sync(self) -> None:
-            self._largest = [own() for own in self._own]
-
-    peers = Other(0, 2, group="a group")
-    trainer = cast(Any, SimpleNamespace(is_last_batch=False, current_epoch=0, global_step=7))
-    with Interruption(tmp_path, peers) as interruption:
-        interruption.on_train_start()
-        for _ in range(2):
-            os.kill(os.getpid(), signal.SIGTERM)
-        interruption.on_train_batch_end(trainer)  # the others have not been told
-        peers.sync()
-        with pytest.raises(errors.Interrupted, match="stopped by SIGTERM in epoch 1, after step 7"):
-            interruption.on_train_batch_end(trainer)
 
 
 @pytest.fixture
@@ -151,50 +67,6 @@ def test_slurm_variables_alone_start_no_distributed_run(run_train: RunTrain, mon
     monkeypatch.setenv("SLURM_JOB_NAME", "sweep")
     run = run_train("model=softmax_regression", "epochs=1")
     assert (run.status, run.metrics["processes"]) == (0, 1), run.errors
-
-
-CHILD = """
-import os, signal, sys, time
-from pathlib import Path
-sys.path.insert(0, {root!r})
-from launch import processes
-processes.configure_worker()
-if processes.rank_info().rank == 0:
-    processes.send_run_dir_to_launcher(Path("runs/mine"))
-    {first}
-time.sleep(60)
-"""
-
-
-@pytest.fixture
-def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], int]:
-    """Two processes, the first of which does as it is told; the second waits for a minute."""
-
-    def started(first: str) -> int:
-        monkeypatch.setattr(processes, "PROGRAM", tmp_path / "child.py")
-        processes.PROGRAM.write_text(CHILD.format(root=str(ROOT), first=first))
-        return processes.start([], 2)
-
-    return started
-
-
-def test_launcher_names_the_run_folder_when_process_0_is_killed(start: Callable[[str], int]) -> None:
-    with pytest.raises(errors.ProcessLost, match="process 0 of 2 was ended by SIGKILL") as lost:
-        start("os.kill(os.getpid(), signal.SIGKILL)")
-    assert lost.value.folder == Path("runs/mine")
-
-
-def test_signal_during_the_start_reaches_the_processes(start: Callable[[str], int], monkeypatch) -> None:
-    popen = subprocess.Popen
-
-    def signalled(*arguments: Any, **options: Any) -> subprocess.Popen:
-        os.kill(os.getpid(), signal.SIGTERM)
-        monkeypatch.setattr(subprocess, "Popen", popen)
-        return popen(*arguments, **options)
-
-    monkeypatch.setattr(subprocess, "Popen", signalled)
-    with pytest.raises(errors.Interrupted, match="stopped by SIGTERM"):
-        start("pass")
 
 
 def test_sweep_under_torchrun_is_refused(environment: Callable[[int, int], None], tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,8 +18,6 @@ import yaml
 from conftest import ROOT, Run, RunTrain
 
 from launch import atomic
-from launch.errors import Interrupted
-from models import WeightsError
 from training.callbacks import checkpoints
 from training.callbacks.interruption import Interruption
 
@@ -240,35 +237,6 @@ def test_run_with_only_damaged_checkpoints_exits_with_status_4(small: RunTrain, 
     assert (refused.status, "index.json is damaged" in refused.errors) == (4, True)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "emptied", "flipped", "over-long", "swapped", "missing"])
-def test_newest_skips_a_damaged_checkpoint(tmp_path: Path, damage: str) -> None:
-    files = [tmp_path / f"step_{step}.ckpt" for step in (1, 2)]
-    for number, file in enumerate(files):
-        checkpoints.CheckpointFiles().save_checkpoint({"weights": torch.full((100,), number)}, file)
-    assert checkpoints.newest(tmp_path) == files[1]
-    content = files[1].read_bytes()
-    other = bytearray(content)
-    other[-200] ^= 4
-    damaged = {"truncated": content[:-1], "emptied": b"", "flipped": bytes(other), "over-long": content + b"\0"}
-    if damage == "missing":
-        files[1].unlink()
-    else:
-        files[1].write_bytes(damaged.get(damage, files[0].read_bytes()))
-    assert checkpoints.newest(tmp_path) == files[0]
-    assert checkpoints.CheckpointFiles().load_checkpoint(files[0])["weights"].sum() == 0
-
-
-def test_code_in_a_checkpoint_is_not_executed(tmp_path: Path) -> None:
-    class Bomb:
-        def __reduce__(self) -> tuple[Any, ...]:
-            return (Path.touch, (tmp_path / "exploded",))
-
-    checkpoints.CheckpointFiles().save_checkpoint({"state": Bomb()}, tmp_path / "step.ckpt")
-    with pytest.raises(WeightsError, match="no checkpoint of plain tensors"):
-        checkpoints.CheckpointFiles().load_checkpoint(tmp_path / "step.ckpt", weights_only=False)
-    assert not (tmp_path / "exploded").exists()
-
-
 @pytest.mark.slow
 def test_checkpoint_of_another_network_is_refused(small: RunTrain, resume: RunTrain, monkeypatch) -> None:
     with monkeypatch.context() as patch:
@@ -312,19 +280,6 @@ def test_damaged_file_of_a_run_folder_is_named(small: RunTrain, resume: RunTrain
             assert (refused.status, f"{name} is damaged" in refused.errors) == (4, True), refused.errors
         (run.folder / name).write_bytes(content)
     assert resume().status == 0
-
-
-def test_second_signal_terminates_the_run_immediately(tmp_path: Path) -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with Interruption(tmp_path) as interruption:
-        interruption.on_train_start()
-        os.kill(os.getpid(), signal.SIGTERM)  # the current batch is finished
-        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == [signal.SIG_DFL] * 2
-        trainer = SimpleNamespace(is_last_batch=False, current_epoch=1, global_step=9)
-        with pytest.raises(Interrupted, match="stopped by SIGTERM in epoch 2, after step 9") as stopped:
-            interruption.on_train_batch_end(trainer)  # pyright: ignore[reportArgumentType]
-    assert (stopped.value.status, stopped.value.folder) == (143, tmp_path)
-    assert before == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
 
 @pytest.mark.slow
@@ -389,18 +344,6 @@ def test_non_finite_loss_keeps_the_last_good_checkpoint(small: RunTrain, monkeyp
     assert newest.name == "step_00000006.ckpt"
     state = checkpoints.CheckpointFiles().load_checkpoint(newest)["state_dict"]
     assert all(torch.isfinite(tensor).all() for tensor in state.values())
-
-
-def test_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch) -> None:
-    atomic.write(tmp_path / "file", b"old")
-
-    def fsync(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    with pytest.raises(OSError, match="No space"):
-        atomic.write(tmp_path / "file", b"new")
-    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("file", b"old")]
 
 
 def processes(folder: Path) -> Iterator[subprocess.Popen]:
