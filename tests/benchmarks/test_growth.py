@@ -1,4 +1,4 @@
-"""The benchmark of growth: where it stops, how it is resumed, and its tables."""
+"""Test the benchmark of batch and image sizes: where it stops, how it is resumed, and its tables."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The benchmark of start-up times."""
+"""Test the benchmark of start-up times."""
 
 from benchmarks import start
 

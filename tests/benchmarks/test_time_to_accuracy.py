@@ -1,4 +1,4 @@
-"""The benchmark of seconds to an accuracy: its table, how it is resumed, and the example that it is compared with."""
+"""Test the benchmark of seconds to an accuracy: its table, how it is resumed, and PyTorch's example beside it."""
 
 import json
 from collections.abc import Callable
@@ -72,7 +72,7 @@ def test_example_trains_on_the_training_split_and_is_tested_once(
     epochs = [stripes[epoch * 100 : (epoch + 1) * 100] for epoch in range(3)]
     everything = [(True, index) for index in range(100)]
     assert all(sorted(epoch) == everything for epoch in epochs)
-    assert epochs[0] != epochs[1] != everything  # shuffled, and anew
+    assert epochs[0] != epochs[1] != everything  # shuffled anew in every epoch
     assert sorted(stripes[300:]) == [(False, index) for index in range(120)]
 
 
@@ -85,7 +85,7 @@ def test_example_decays_its_rate_and_is_validated_instead_of_tested(
     seen = []
 
     def train_epoch(_: nn.Module, optimizer: torch.optim.Optimizer, loader: DataLoader) -> None:
-        optimizer.step()  # or the schedule warns
+        optimizer.step()  # otherwise the schedule warns
         seen.append((type(optimizer), optimizer.param_groups[0]["lr"], loader.batch_size, loader.num_workers))
 
     monkeypatch.setattr(pytorch_example, "train_epoch", train_epoch)

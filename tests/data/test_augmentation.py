@@ -31,7 +31,7 @@ from data.augmentation import (
 )
 from data.splits import Images, Splits
 
-EACH: dict[str, tuple[float, Callable[[Tensor, torch.Generator], Tensor]]] = {  # setting: value, what it should do
+EACH: dict[str, tuple[float, Callable[[Tensor, torch.Generator], Tensor]]] = {  # setting: value, expected augmentation
     "horizontal_flip": (0.5, lambda images, generator: horizontal_flip(images, generator, 0.5)),
     "rotation": (10.0, lambda images, generator: rotate_and_scale(images, generator, 10.0, 0)),
     "scale": (0.2, lambda images, generator: rotate_and_scale(images, generator, 0, 0.2)),
@@ -172,7 +172,7 @@ def test_erasing_fills_with_uniform_noise_and_keeps_the_other_pixels() -> None:
     erased = random_erasing(images, seeded(1), 0.3)
     assert torch.equal(erased[~inside], images[~inside])
     assert_uniform(erased[inside], 0, 255)
-    assert len(erased[inside].unique()) > 0.95 * inside.sum()  # the noise is drawn for each pixel
+    assert len(erased[inside].unique()) > 0.95 * inside.sum()  # each pixel has its own noise
     assert torch.equal(random_erasing(images, seeded(1), 0.0), images)
 
 
@@ -202,7 +202,7 @@ def test_cutout_is_a_clipped_square_about_a_uniform_pixel(side: int) -> None:
 def test_each_image_has_its_own_draw(name: str) -> None:
     same = random_images(1).expand(200, -1, -1).float()
     outputs = len(EACH[name][1](same, seeded(1)).flatten(1).unique(dim=0))
-    possible = {"horizontal_flip": 2, "shift": 25}  # where they are few
+    possible = {"horizontal_flip": 2, "shift": 25}  # numbers of possible outcomes, where they are small
     assert outputs == possible[name] if name in possible else outputs > 80
 
 
@@ -260,7 +260,7 @@ def test_uint8_and_float_images_give_equal_results_and_are_not_modified() -> Non
 
 def test_augmentation_reads_no_value_back_from_the_device() -> None:
     """Run on the meta device, which has no values: .item(), a branch on a tensor and a mask as an index raise."""
-    no_generator: Any = None  # that device has none
+    no_generator: Any = None  # the meta device has none
     augmented = ALL(torch.empty(8, 28, 28, dtype=torch.uint8, device="meta"), no_generator)
     assert augmented.shape == (8, 28, 28)
 

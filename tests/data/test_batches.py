@@ -1,4 +1,4 @@
-"""Check that batches equal torchvision's per-image pipeline, in an order that depends on (seed, epoch) alone."""
+"""Check that batches equal torchvision's per-image pipeline, in an order that depends on (seed, epoch) only."""
 
 import pytest
 import torch
@@ -72,7 +72,7 @@ def test_loader_that_starts_at_a_later_batch_gives_the_rest_of_the_epoch() -> No
 
 def test_random_numbers_of_a_batch_depend_on_seed_epoch_and_batch_only() -> None:
     def draws(epoch: int, first: int) -> list[float]:
-        torch.manual_seed(first)  # earlier draws must not matter
+        torch.manual_seed(first)  # earlier random numbers must not matter
         loader = TrainingBatches(SPLIT, 16, Preprocess(0.3, 0.4, 28), 1, lambda: (epoch, first))
         return [torch.rand(()).item() for _ in loader]
 

@@ -27,7 +27,7 @@ time.sleep(60)
 
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], int]:
-    """Two processes, the first of which does as it is told; the second waits for a minute."""
+    """Start two processes, of which process 0 runs the given line; both then wait for a minute."""
 
     def started(first: str) -> int:
         monkeypatch.setattr(processes, "PROGRAM", tmp_path / "child.py")

@@ -142,4 +142,4 @@ def test_help_does_not_import_torch(tmp_path: Path) -> None:
     assert "model: " in done.stdout
     assert "lenet" in done.stdout
     assert " torch" not in done.stderr
-    assert " hydra" in done.stderr  # the output lists imports
+    assert " hydra" in done.stderr  # the list of imports was printed

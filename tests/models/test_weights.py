@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import CARD
 from safetensors import safe_open
 from safetensors.torch import save, save_file
 
@@ -14,7 +15,6 @@ from models import WeightsError, cards
 from models.weights import STORAGE, serialize
 
 SIZES = {"image_size": 28, "in_channels": 1, "num_classes": 10}
-CARD = {"data": "mnist", "input": {}, "classes": [], "metrics": {}, "training": {}, "versions": {}}
 FIGURES = {"loss": 1.0, "accuracy": 0.5, "images": 9}
 PUBLISHED = CARD | {"metrics": {"test": FIGURES, "quick": FIGURES}, "parameters": 203_530, "name": "mlp-mnist"}
 ARGUMENTS = {"image_size": 28, "activation": "relu", "padding": 2}
@@ -191,9 +191,8 @@ def test_damaged_file_or_card_is_refused_even_if_it_was_read_before(published: P
     models.load("mlp-mnist")
     file, card = published / "mlp-mnist.safetensors", published / "mlp-mnist.json"
     whole, stated = file.read_bytes(), json.loads(card.read_text())
-    file.write_bytes(
-        serialize(models.create("mlp"), "mlp", {}, PUBLISHED, storage="float16")
-    )  # without damage, but another one
+    other = serialize(models.create("mlp"), "mlp", {}, PUBLISHED, storage="float16")
+    file.write_bytes(other)  # undamaged, but not the file of the card
     for read in (models.load, models.card):
         with pytest.raises(WeightsError, match=r"is damaged: its sha256 is .*, its card says"):
             read("mlp-mnist")

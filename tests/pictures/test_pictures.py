@@ -108,7 +108,7 @@ def test_unreadable_or_empty_picture_is_refused_with_the_reason(
 def test_libtiff_warnings_are_not_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "fax.tiff"
     path.write_bytes(overwritten(noise.convert("1"), "TIFF", compression="group4"))
-    pictures.read(str(path), "fashion_mnist")  # libtiff decodes what it can, and complains
+    pictures.read(str(path), "fashion_mnist")  # libtiff decodes a part, and warns
     assert capfd.readouterr() == ("", "")
 
 
@@ -212,7 +212,7 @@ def test_small_object_on_a_large_page_is_cropped_and_enlarged(
     page = Image.new(mode, (3000, 2000), paper)
     page.paste(alone, corner)
     expected = pixels(alone, tmp_path, dataset)
-    one_column = 10  # of difference, as the centre is rounded
+    one_column = 10  # difference of images shifted by one column, as the centre is rounded
     assert mean_difference(pixels(page, tmp_path, dataset), expected) < one_column
     if mode == "L":
         assert mean_difference(pixels(page, tmp_path, dataset, "JPEG", quality=90), expected) < one_column

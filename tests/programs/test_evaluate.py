@@ -4,36 +4,26 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT, RunTrain, read_once
+from conftest import ROOT, Result, RunProgram, RunTrain
 
 import data
 import evaluate
 import models
-from data import idx
-from launch import flags
 from models import cards
 from models.weights import serialize
 from training.evaluation import metrics_match
 
-Evaluate = Callable[..., tuple[int, str, str]]
-
 
 @pytest.fixture
-def run_evaluate(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Evaluate:
-    def run(*words: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["evaluate.py", *map(str, words)])
-        monkeypatch.setattr(idx, "read", read_once)
+def run_evaluate(run_program: RunProgram) -> RunProgram:
+    def run(*arguments: str | Path) -> Result:
         evaluate.read_splits.cache_clear()
-        capfd.readouterr()
-        status = flags.status_of(evaluate.main)
-        captured = capfd.readouterr()
-        return status, captured.out, captured.err
+        return run_program(evaluate, *arguments)
 
     return run
 
@@ -68,7 +58,7 @@ def write_weights(file: Path, classes: int = 10, **changes: Any) -> Path:
     ],
 )
 def test_metrics_equal_those_of_the_run(
-    run_train: RunTrain, run_evaluate: Evaluate, settings: str, name: str, tmp_path: Path
+    run_train: RunTrain, run_evaluate: RunProgram, settings: str, name: str, tmp_path: Path
 ) -> None:
     run = run_train(*settings.split(), f"data={name}")
     assert run.status == 0, run.errors
@@ -83,7 +73,7 @@ def test_metrics_equal_those_of_the_run(
         assert output.endswith("as recorded\n")
 
 
-def test_split_has_the_images_of_the_run(run_train: RunTrain, run_evaluate: Evaluate) -> None:
+def test_split_has_the_images_of_the_run(run_train: RunTrain, run_evaluate: RunProgram) -> None:
     """Measure without augmentation, which the training metrics of the run include."""
     run = run_train("model=softmax_regression", "data.train_size=600", "data.val_size=400", "data.augment.shift=4")
     status, output, _ = run_evaluate("--weights", run.folder, "--split", "train", "--json", "-")
@@ -98,7 +88,7 @@ def test_split_has_the_images_of_the_run(run_train: RunTrain, run_evaluate: Eval
     assert measured["recorded"] is None
 
 
-def test_weights_are_evaluated_on_another_data_set(run_evaluate: Evaluate, tmp_path: Path) -> None:
+def test_weights_are_evaluated_on_another_data_set(run_evaluate: RunProgram, tmp_path: Path) -> None:
     file = write_weights(tmp_path / "file")
     status, output, _ = run_evaluate("--weights", file, "--data", "fashion_mnist", "--quick")
     assert status == 0
@@ -125,7 +115,7 @@ def test_weights_are_evaluated_on_another_data_set(run_evaluate: Evaluate, tmp_p
     ],
 )
 def test_wrong_command_prints_a_one_line_error(
-    run_evaluate: Evaluate, tmp_path: Path, words: list[str], status: int, says: str
+    run_evaluate: RunProgram, tmp_path: Path, words: list[str], status: int, says: str
 ) -> None:
     if "cuda" in words and torch.cuda.is_available():
         pytest.skip("there is a GPU")
@@ -154,7 +144,7 @@ def test_wrong_command_prints_a_one_line_error(
     ],
 )
 def test_invalid_card_is_refused(
-    run_evaluate: Evaluate, tmp_path: Path, changes: dict[str, Any], status: int, says: str
+    run_evaluate: RunProgram, tmp_path: Path, changes: dict[str, Any], status: int, says: str
 ) -> None:
     file = write_weights(tmp_path / "file", **changes)
     ended, _, errors = run_evaluate("--weights", file, "--split", "val")
@@ -162,7 +152,7 @@ def test_invalid_card_is_refused(
     assert says in errors
 
 
-def test_labels_beyond_the_classes_of_the_network_are_refused(run_evaluate: Evaluate, tmp_path: Path) -> None:
+def test_labels_beyond_the_classes_of_the_network_are_refused(run_evaluate: RunProgram, tmp_path: Path) -> None:
     status, _, errors = run_evaluate("--weights", write_weights(tmp_path / "file", classes=9))
     assert status == 3
     assert "holds the label 9, expected labels below num_classes=9" in errors
@@ -208,7 +198,7 @@ def test_ctrl_c_prints_one_line() -> None:
 
 
 def test_all_weights_are_evaluated_on_a_split_without_recorded_metrics(
-    run_evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch
+    run_evaluate: RunProgram, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cards, "published", lambda: ["softmax_regression-mnist"])
     status, output, errors = run_evaluate("--weights", "all", "--data", "fashion_mnist")
@@ -217,7 +207,7 @@ def test_all_weights_are_evaluated_on_a_split_without_recorded_metrics(
 
 
 def test_damaged_file_among_all_is_named_and_the_others_are_evaluated(
-    run_evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_evaluate: RunProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("softmax_regression-mnist", "mlp-mnist", "lenet-mnist"):
         for suffix in (".json", ".safetensors"):

@@ -1,34 +1,27 @@
 """Test export.py: the ONNX file computes the logits of its network, has metadata, and is written only if both hold."""
 
 import errno
+import functools
 import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import ROOT, read_once
+from conftest import ROOT, RunProgram, read_once
 
 import export
 import models
 from data import ARCHIVES, DATASETS, idx
-from launch import errors, flags
+from launch import errors
 from models.weights import serialize
 
 INFO = DATASETS["fashion_mnist"]
-
-
-class Done(NamedTuple):
-    status: int
-    output: str
-    errors: str
 
 
 def make_weights(path: Path, name: str, seed: int = 0, **arguments) -> Path:
@@ -47,21 +40,13 @@ def make_weights(path: Path, name: str, seed: int = 0, **arguments) -> Path:
 
 
 @pytest.fixture
-def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
-    def run(*arguments: str | Path) -> Done:
-        monkeypatch.setattr(sys, "argv", ["export.py", *map(str, arguments)])
-        monkeypatch.setattr(idx, "read", read_once)
-        capfd.readouterr()
-        status = flags.status_of(export.main)
-        output, errors_ = capfd.readouterr()
-        return Done(status, output, errors_)
-
-    return run
+def run(run_program: RunProgram) -> RunProgram:
+    return functools.partial(run_program, export)
 
 
 @pytest.fixture(scope="module")
 def lenet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
-    """A weights file and the ONNX file that was made of it, once for all tests here."""
+    """Make a weights file and the content of its ONNX file, once for all tests here."""
     weights = make_weights(tmp_path_factory.mktemp("lenet") / "weights.safetensors", "lenet")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["export.py", "--weights", str(weights), "--output", f"{weights.parent}/a.onnx"])
@@ -104,13 +89,13 @@ def check_outputs(content: bytes, weights: Path) -> None:
     ],
 )
 def test_onnx_file_computes_the_logits_of_the_network(
-    name: str, arguments: dict, tmp_path: Path, run: Callable[..., Done]
+    name: str, arguments: dict, tmp_path: Path, run: RunProgram
 ) -> None:
     weights, output = make_weights(tmp_path / "w.safetensors", name, **arguments), tmp_path / f"{name}.onnx"
     done = run("--weights", weights, "--output", output)
     assert (done.status, done.errors, done.output.count("\n")) == (0, "", 1)
     assert f"{name} on fashion_mnist, {output.stat().st_size / 1e3:,.0f} kB" in done.output
-    assert sorted(file.name for file in tmp_path.iterdir()) == sorted([output.name, weights.name])  # nothing beside it
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted([output.name, weights.name])  # no other files
     check_outputs(output.read_bytes(), weights)
 
 
@@ -140,7 +125,7 @@ def test_onnx_file_of_lenet_holds_its_metadata(lenet: tuple[Path, bytes]) -> Non
 @pytest.mark.slow
 @pytest.mark.usefixtures("cached_conversion")
 def test_only_files_written_by_export_are_replaced(
-    lenet: tuple[Path, bytes], tmp_path: Path, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+    lenet: tuple[Path, bytes], tmp_path: Path, run: RunProgram, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights, content = lenet
     monkeypatch.chdir(tmp_path)
@@ -161,9 +146,7 @@ def test_only_files_written_by_export_are_replaced(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("cached_conversion")
-def test_onnx_file_with_other_logits_is_not_written(
-    lenet: tuple[Path, bytes], tmp_path: Path, run: Callable[..., Done]
-) -> None:
+def test_onnx_file_with_other_logits_is_not_written(lenet: tuple[Path, bytes], tmp_path: Path, run: RunProgram) -> None:
     output = tmp_path / "a.onnx"
     output.write_bytes(lenet[1])
     done = run("--weights", make_weights(tmp_path / "w.safetensors", "lenet", seed=1), "--output", output)
@@ -183,7 +166,7 @@ def test_nan_logits_are_a_difference(lenet: tuple[Path, bytes]) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("cached_conversion")
 def test_old_file_is_kept_when_the_disk_is_full(
-    lenet: tuple[Path, bytes], tmp_path: Path, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+    lenet: tuple[Path, bytes], tmp_path: Path, run: RunProgram, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "a.onnx"
     output.write_bytes(lenet[1])
@@ -221,7 +204,7 @@ def test_wrong_command_prints_a_one_line_error(
     says: str,
     lenet: tuple[Path, bytes],
     tmp_path: Path,
-    run: Callable[..., Done],
+    run: RunProgram,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -233,9 +216,7 @@ def test_wrong_command_prints_a_one_line_error(
     assert sorted(file.name for file in tmp_path.iterdir()) == ["folder.onnx", "pipe.onnx"]
 
 
-def test_missing_package_is_named(
-    lenet: tuple[Path, bytes], run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_package_is_named(lenet: tuple[Path, bytes], run: RunProgram, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "find_spec", lambda package: None if package == "onnxscript" else package)
     done = run("--weights", lenet[0])
     assert (done.status, done.errors) == (

@@ -13,14 +13,13 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import CARD, ROOT
 
 import models
 from models.weights import serialize
 
-CARD = {"data": "mnist", "input": {}, "classes": [], "training": {}, "versions": {}}
 METRICS = {"loss": 1.0, "accuracy": 0.5, "images": 9}
-CARD |= {"metrics": {"test": METRICS, "quick": METRICS}, "parameters": 1}
+PUBLISHED = CARD | {"metrics": {"test": METRICS, "quick": METRICS}, "parameters": 1}
 every_network = pytest.mark.parametrize("name", models.names())
 
 
@@ -30,7 +29,7 @@ def load(name: str, root: Path = ROOT, **arguments: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give torch.hub.list and torch.hub.help, which read no local folder, this one in place of a download."""
+    """Replace the download of torch.hub.list and torch.hub.help, which read no local folder, by this folder."""
     monkeypatch.setattr(torch.hub, "_get_cache_or_reload", lambda *_, **__: str(ROOT))
 
 
@@ -45,7 +44,7 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("lenet_relu-mnist", "lenet", {"activation": "relu"}),
     ]:
         path = tmp_path / f"{name}.safetensors"
-        card = CARD | {"name": name}
+        card = PUBLISHED | {"name": name}
         path.write_bytes(content := serialize(models.create(network, **arguments), network, arguments, card))
         path.with_suffix(".json").write_text(json.dumps(cards.beside_file(cards.parse(path, content))))
     monkeypatch.setattr(cards, "PUBLISHED", tmp_path)
@@ -122,7 +121,7 @@ def test_wrong_request_raises_an_error_with_valid_names(arguments: dict[str, Any
 
 def test_arguments_equal_to_those_of_the_weights_are_accepted(published: Path) -> None:
     arguments = {"image_size": 28, "layers_per_block": (1, 1, 1, 1)}
-    content = serialize(models.create("densenet", **arguments), "densenet", arguments, CARD)
+    content = serialize(models.create("densenet", **arguments), "densenet", arguments, PUBLISHED)
     (published / "mine").write_bytes(content)
     with pytest.raises(Exception, match="is not a card"):  # a file in the folder of published weights needs one
         load("densenet", weights=published / "mine")

@@ -6,14 +6,13 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, Result, RunProgram
 from PIL import Image
 
 import models
@@ -21,17 +20,6 @@ import predict
 from models.weights import serialize
 
 CLASSES = [f"band {k}" for k in range(10)]
-
-
-class Answer(NamedTuple):
-    status: int
-    output: str
-    errors: str
-
-    @property
-    def lines(self) -> list[str]:
-        """Return the output without its first line, which names the weights."""
-        return self.output.splitlines()[1:]
 
 
 @pytest.fixture
@@ -57,18 +45,17 @@ def weights(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(weights: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
+def run(weights: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> RunProgram:
     """Run `predict.py --weights <bands>` with these words in this process."""
     monkeypatch.chdir(weights.parent)
 
-    def predicted(*words: str, weights: str = str(weights)) -> Answer:
+    def predicted(*words: str, weights: str = str(weights)) -> Result:
         monkeypatch.setattr(sys, "argv", ["predict.py", "--weights", weights, *words])
         capfd.readouterr()
         with pytest.raises(SystemExit) as ended:
             predict.flags.run(predict.main)
         assert isinstance(ended.value.code, int)
-        output, errors = capfd.readouterr()
-        return Answer(ended.value.code, output, errors)
+        return Result(ended.value.code, *capfd.readouterr())
 
     return predicted
 
@@ -78,7 +65,7 @@ def band(k: int, scale: int = 5) -> Image.Image:
     return Image.fromarray(np.uint8(255) * np.tile(light.repeat(scale), (28 * scale, 1)))
 
 
-def test_each_file_prints_one_line_of_classes(run: Callable[..., Answer]) -> None:
+def test_each_file_prints_one_line_of_classes(run: RunProgram) -> None:
     names = [f"{'long ' * (k == 3)}{k}.png" for k in range(10)]
     for k, name in enumerate(names):
         band(k).save(name)
@@ -93,7 +80,7 @@ def test_each_file_prints_one_line_of_classes(run: Callable[..., Answer]) -> Non
     assert run("0.png", "--top", "99").lines[0].count("band") == 10
 
 
-def test_json_holds_the_results(run: Callable[..., Answer]) -> None:
+def test_json_holds_the_results(run: RunProgram) -> None:
     band(4, scale=1).save("4.png")
     Path("text.png").write_text("hello")
     status, output, errors = run("4.png", "text.png", "--json", "-", "--top", "10")
@@ -114,7 +101,7 @@ def test_json_holds_the_results(run: Callable[..., Answer]) -> None:
     assert len(json.loads(Path("answers.json").read_text())[0]["top"]) == 2
 
 
-def test_json_overwrites_no_other_file(run: Callable[..., Answer]) -> None:
+def test_json_overwrites_no_other_file(run: RunProgram) -> None:
     band(4).save("a.png")
     before = Path("a.png").read_bytes()
     Path("package.json").write_text('{"name": "mine"}')
@@ -153,13 +140,13 @@ def test_closed_streams_and_unprintable_names_lose_no_result(weights: Path, tmp_
     assert "f\\xfcnf \\u4e94.png  band 5" in shell.stdout
 
 
-def test_images_of_another_data_set_are_inverted_only_by_the_polarity_flag(run: Callable[..., Answer]) -> None:
+def test_images_of_another_data_set_are_inverted_only_by_the_polarity_flag(run: RunProgram) -> None:
     Image.eval(band(6), lambda level: 255 - level).save("6.png")
     assert "band 6" not in run("6.png", "--top", "1").lines[0]
     assert "band 6" in run("6.png", "--top", "1", "--polarity", "dark-on-light").lines[0]
 
 
-def test_dash_reads_standard_input(run: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dash_reads_standard_input(run: RunProgram, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(encoded(band(7), "PNG"))))
     assert run("-").lines[0].startswith("-  band 7")
 
@@ -178,9 +165,7 @@ def test_dash_reads_standard_input(run: Callable[..., Answer], monkeypatch: pyte
         (("a.png", "--weights", ""), 2, "--weights is missing"),
     ],
 )
-def test_wrong_command_prints_a_one_line_error(
-    run: Callable[..., Answer], words: tuple[str, ...], status: int, says: str
-):
+def test_wrong_command_prints_a_one_line_error(run: RunProgram, words: tuple[str, ...], status: int, says: str):
     found = run(*words)
     assert (found.status, found.output) == (status, "")
     assert says in found.errors
@@ -193,7 +178,7 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     return content.getvalue()
 
 
-def test_one_bad_file_is_named_and_the_others_classified(run: Callable[..., Answer], tmp_path: Path) -> None:
+def test_one_bad_file_is_named_and_the_others_classified(run: RunProgram, tmp_path: Path) -> None:
     band(2).save("2.png")
     os.mkfifo("pipe.png")
     (tmp_path / "folder.png").mkdir()
@@ -218,7 +203,7 @@ def test_one_bad_file_is_named_and_the_others_classified(run: Callable[..., Answ
     assert run("missing.png").status == 3
 
 
-def test_file_without_read_permission_is_named(run: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_without_read_permission_is_named(run: RunProgram, monkeypatch: pytest.MonkeyPatch) -> None:
     band(2).save("2.png")
 
     def refuse(*_: Any) -> None:
@@ -233,7 +218,7 @@ def test_file_without_read_permission_is_named(run: Callable[..., Answer], monke
     assert "2.png cannot be read (Permission denied)" in found.errors
 
 
-def test_first_picture_of_an_animation_is_classified(run: Callable[..., Answer]) -> None:
+def test_first_picture_of_an_animation_is_classified(run: RunProgram) -> None:
     frames = [band(k).convert("P") for k in (1, 5, 8)]
     for name in ("moving.gif", "moving.png", "moving.webp", "pages.tiff"):
         frames[0].convert("RGB").save(name, save_all=True, append_images=frames[1:])

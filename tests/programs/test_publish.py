@@ -92,12 +92,12 @@ def test_better_weights_are_kept(run_train: RunTrain, publish_folder: Path) -> N
     for damage in (card.unlink, lambda: card.write_text("{"), lambda: card.write_text(card.read_text() + "x")):
         damage()
         assert publish.is_missing("softmax_regression-mnist")
-        assert "are kept" in publishing.publish("softmax_regression-mnist", [worse])  # by the card inside the file
+        assert "are kept" in publishing.publish("softmax_regression-mnist", [worse])  # by the card in the file
         assert not publish.is_missing("softmax_regression-mnist")
         assert (publish_folder / "softmax_regression-mnist.safetensors").read_bytes() == second
     (publish_folder / "softmax_regression-mnist.safetensors").write_bytes(second[:-1])
     assert publish.is_missing("softmax_regression-mnist")
-    publishing.publish("softmax_regression-mnist", [worse])  # replaces damaged ones
+    publishing.publish("softmax_regression-mnist", [worse])  # damaged ones are replaced
     assert not publish.is_missing("softmax_regression-mnist")
 
 
@@ -286,7 +286,7 @@ def test_exit_status_is_returned_without_process_groups(monkeypatch: pytest.Monk
 
 
 def test_stopped_training_saves_its_work_first(tmp_path: Path) -> None:
-    """Take a second to save, as for a large checkpoint."""
+    """Start a process that takes a second to save, as for a large checkpoint."""
     lines = [
         "import pathlib, signal, sys, time",
         "def save(*_):",

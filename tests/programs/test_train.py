@@ -1,6 +1,5 @@
 """Test train.py: the files of a run folder, its reproducibility, its exit statuses and its messages."""
 
-import csv
 import errno
 import hashlib
 import io
@@ -45,17 +44,14 @@ def test_run_folder_holds_weights_metrics_configuration_and_log(run_train: RunTr
     weights = (run.folder / "weights.safetensors").read_bytes()
     assert metrics["weights_sha256"] == hashlib.sha256(weights).hexdigest()
 
-    with (run.folder / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = run.rows
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert {"train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate", "images_per_second"} < set(
         rows[0]
     )
     assert float(rows[1]["train_loss"]) == metrics["train"]["loss"] < float(rows[0]["train_loss"])
     assert float(rows[1]["val_accuracy"]) == pytest.approx(metrics["val"]["accuracy"], abs=1e-6)
-    assert (
-        float(rows[1]["learning_rate"]) < 1e-3 < float(rows[0]["learning_rate"])
-    )  # the schedule one_cycle has decreased it
+    assert float(rows[1]["learning_rate"]) < 1e-3 < float(rows[0]["learning_rate"])  # decreased by one_cycle
 
     config = yaml.safe_load((run.folder / "config.yaml").read_text())
     assert config["model"]["activation"] == "relu"
@@ -157,11 +153,11 @@ def test_run_folder_that_holds_other_files_is_refused(run_train: RunTrain, tmp_p
 
 def test_run_folder_that_holds_a_run_is_refused(run_train: RunTrain) -> None:
     first = run_train("epochs=1", "model=softmax_regression")
-    before = {file: file.read_bytes() for file in first.folder.rglob("*") if file.is_file()}
+    before = first.contents
     second = run_train("epochs=1")
     assert second.status == 2
     assert "already holds" in second.errors
-    assert before == {file: file.read_bytes() for file in first.folder.rglob("*") if file.is_file()}
+    assert before == first.contents
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ OUTSIDE = re.compile(r"://|@import|<script", re.IGNORECASE)
 
 
 class Page(HTMLParser):
-    """Parse a page. Fails unless every tag is closed in order and nothing outside the page is needed."""
+    """Parse a page. Fail unless all tags are closed in order and the page needs no other file."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

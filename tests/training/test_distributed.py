@@ -1,6 +1,5 @@
 """Test distributed runs: several processes train, measure, stop and resume together, and equal one process."""
 
-import csv
 import os
 import signal
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, Run, RunTrain
+from conftest import ROOT, SMALL_DENSENET, Run, RunTrain
 from safetensors.torch import load_file
 
 from launch import errors
@@ -19,11 +18,6 @@ from launch.overrides import complete
 
 TRAIN, DDP = [sys.executable, str(ROOT / "train.py")], ["trainer=ddp", "trainer.accelerator=cpu", "report=false"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(ROOT / "train.py")]
-
-
-def rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "metrics.csv").open() as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture
@@ -122,7 +116,7 @@ def test_interrupted_killed_and_resumed_ddp_run_equals_a_run_of_one_process(
     for split in ("train", "val", "test"):
         assert two.metrics[split] == pytest.approx(one.metrics[split], abs=2e-6), split
     assert two.metrics["epoch"] == one.metrics["epoch"]
-    for here, there in zip(rows(one.folder), rows(two.folder), strict=True):
+    for here, there in zip(one.rows, two.rows, strict=True):
         for column in ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate"):
             assert float(here[column]) == pytest.approx(float(there[column]), abs=2e-6), (here, there)
     torch.testing.assert_close(
@@ -138,7 +132,7 @@ def test_torchrun_writes_one_run_folder_with_correct_metrics(tmp_path: Path) -> 
     from models.weights import load_network
     from training import evaluation
 
-    settings = ["model=densenet", "model.growth_rate=4", "model.layers_per_block=[1,1,1,1]", "epochs=2"]
+    settings = [*SMALL_DENSENET, "epochs=2"]
     settings += ["batch_size=16", "data.train_size=100", "data.val_size=130", "data.test_size=50"]
     folder = tmp_path / "runs/run"
     own = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -148,7 +142,7 @@ def test_torchrun_writes_one_run_folder_with_correct_metrics(tmp_path: Path) -> 
     assert (done.returncode, done.stdout.count("\n")) == (0, 3), done.stderr
     assert [path.name for path in folder.parent.iterdir()] == ["run"]
     run = Run(0, "", "", folder)
-    (_, last) = rows(folder)
+    (_, last) = run.rows
     splits, file = load("mnist", train_size=100, val_size=130, test_size=50), cards.read(str(folder))
     network, preprocess = load_network(file), evaluation.preprocess_of(file.card)
     assert splits.val

@@ -1,15 +1,13 @@
 """Test `ema`: averaged weights are validated, tested and stored, and training does not depend on them."""
 
-import csv
-
 import pytest
 import torch
-from conftest import RunTrain
+from conftest import SMALL_DENSENET, RunTrain
 
 import models
 from training.module import ClassificationModule
 
-NETWORK = ("model=densenet", "model.growth_rate=4", "model.layers_per_block=[1,1,1,1]", "scheduler=constant")
+NETWORK = (*SMALL_DENSENET, "scheduler=constant")
 SMALL = ("data.train_size=320", "data.val_size=100", "data.test_size=100")
 
 
@@ -52,8 +50,7 @@ def test_stored_weights_are_the_exponential_moving_average(
     largest_difference = max((stored[key] - states[-1][key]).abs().max().item() for key in expected if "weight" in key)
     assert largest_difference > 1e-3  # the network without averaging would be noticed
 
-    with (run.folder / "metrics.csv").open() as file:
-        last = list(csv.DictReader(file))[-1]
+    last = run.rows[-1]
     assert float(last["val_loss"]) == pytest.approx(run.metrics["val"]["loss"], rel=1e-4)
     assert float(last["val_accuracy"]) == pytest.approx(run.metrics["val"]["accuracy"], abs=1e-6)
 

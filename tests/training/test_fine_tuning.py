@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import RunTrain
+from conftest import CARD, RunTrain
 
 import models
 from models import WeightsError, cards
 from models.weights import initialize_from, serialize
 
-CARD = {"data": "mnist", "input": {}, "classes": [], "metrics": {}, "training": {}, "versions": {}}
 UNCHANGED = ("optimizer=sgd", "optimizer.lr=1e-30", "epochs=1")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import lightning
 import pytest
 import torch
-from conftest import RunTrain
+from conftest import SMALL_DENSENET, RunTrain
 from lightning.pytorch.loops.fetchers import _PrefetchDataFetcher
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 
@@ -22,7 +22,7 @@ SMALL = ("data.train_size=320", "data.val_size=60", "data.test_size=60")  # ten 
 TIMES = ("train_seconds", "images_per_second")
 RUNS = {
     "lenet": ["model=lenet", "optimizer=adamw"],
-    "batch norm": ["model=densenet", "model.growth_rate=4", "model.layers_per_block=[1,1,1,1]", "batch_size=16"],
+    "batch norm": [*SMALL_DENSENET, "batch_size=16"],
     "all options": [
         *("model=mlp", "model.dropout=0.5", "optimizer=nesterov", "scheduler=cosine", "gradient_clip=0.1", "ema=0.9"),
         *("select=best", "loss.label_smoothing=0.1", "loss.l1=1e-5", "data.augment.shift=2"),
@@ -57,9 +57,7 @@ def equal_except_times(found: Any, expected: Any) -> bool:
 def test_fast_loop_gives_the_same_checkpoints_and_weights_as_lightning(
     name: str, run_train: RunTrain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        machine, "BFLOAT16", ("avx2", "neon", *machine.BFLOAT16)
-    )  # emulated bfloat16 is fast enough here
+    monkeypatch.setattr(machine, "BFLOAT16", ("avx2", "neon", *machine.BFLOAT16))  # which emulate it
     monkeypatch.setattr(_TrainingEpochLoop, "advance", None)  # so that a step of Lightning's loop would fail
     ours = run_train(*SMALL, *RUNS[name], folder="ours")
     assert ours.status == 0, ours.errors

@@ -58,4 +58,4 @@ for _ in range(30):  # the first allocations do not always reuse memory
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
     pages = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True).stdout
-    assert int(pages) < 500  # of 9,766 that hold the tensor
+    assert int(pages) < 500  # the tensor needs 9,766

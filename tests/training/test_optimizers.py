@@ -24,7 +24,7 @@ FILES = sorted((CONFIGS / "optimizer").glob("*.yaml"))
 NAMES = [file.stem for file in FILES]
 every_optimizer = pytest.mark.parametrize("name", NAMES)
 
-# The rules: from x, one point for each rate of `rates`.
+# The rules begin at x and yield one point for each rate of `rates`.
 
 Gradient = Callable[[np.ndarray], np.ndarray]
 Rule = Callable[..., Iterator[np.ndarray]]
@@ -104,7 +104,9 @@ def adamw(
         yield x
 
 
-RULES: dict[str, tuple[Rule, list[str]]] = {  # each with other values than its YAML's, at which it must hold, too
+RULES: dict[
+    str, tuple[Rule, list[str]]
+] = {  # each rule, and values other than those of its YAML at which it must hold, too
     "sgd": (sgd, ["lr=0.03"]),
     "momentum": (momentum, ["lr=0.03", "momentum=0.5"]),
     "nesterov": (nesterov, ["lr=0.03", "momentum=0.5"]),
@@ -129,7 +131,7 @@ def slope(x: np.ndarray) -> np.ndarray:
     return A @ x - B + np.sin(x)
 
 
-@cache  # to compose takes longer than all the steps
+@cache  # composing takes longer than all steps
 def composed(name: str) -> DictConfig:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         return compose("train", [f"optimizer={name}"]).optimizer
@@ -200,7 +202,7 @@ def test_steps_equal_the_update_rule(name: str, weight_decay: float | None) -> N
 
 @every_optimizer
 def test_step_after_a_change_of_rate_differs_from_the_rule_by_the_velocity_only(name: str) -> None:
-    """Torch's velocity v has no rate in it; that of the course notes and of Sutskever et al. has the old rate.
+    """Expect a difference where the velocity of the rule contains the rate, which torch's velocity v does not.
 
     At the change torch subtracts after * (momentum * v + g), and the notes before * momentum * v + after * g: torch's x
     is greater by (before - after) * momentum * v. The look-ahead multiplies v by the momentum once more. The other
@@ -225,7 +227,7 @@ def test_step_after_a_change_of_rate_differs_from_the_rule_by_the_velocity_only(
 
 @pytest.mark.parametrize("name", ["adagrad", "rmsprop"])
 def test_eps_added_to_the_root_differs_from_eps_under_the_root_within_bounds(name: str) -> None:
-    """We divide by sqrt(s) + eps, as torch does, and the course notes by sqrt(s + eps): our step is r times theirs.
+    """Bound the ratio r of our step, by sqrt(s) + eps as in torch, to that of the course notes, by sqrt(s + eps).
 
     r = sqrt(s + eps) / (sqrt(s) + eps) is least at s = 1, where it is 1 / sqrt(1 + eps). It is below sqrt(1 + eps / s),
     so that the two agree where s is large, and goes to 1 / sqrt(eps), 1000 for 1e-6, where s goes to 0.

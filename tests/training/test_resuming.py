@@ -1,6 +1,5 @@
 """Test resuming: an interrupted run gives bitwise the weights and the history of an uninterrupted one."""
 
-import csv
 import json
 import os
 import random
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import ROOT, Run, RunTrain
+from conftest import ROOT, SMALL_DENSENET, Run, RunTrain
 
 from launch import atomic
 from training.callbacks import checkpoints
@@ -27,7 +26,7 @@ STEPS = 3 * 6  # three epochs of 6 batches of 64 images
 NETWORKS = {
     "lenet": ["model=lenet", "model.activation=relu"],
     "batch norm": [
-        *("model=densenet", "model.growth_rate=4", "model.layers_per_block=[1,1,1,1]"),
+        *SMALL_DENSENET,
         *("data.train_size=100", "batch_size=16"),
     ],
     "dropout": ["model=mlp", "model.dropout=0.5"],
@@ -48,8 +47,7 @@ NETWORKS = {
 
 
 def outcome(run: Run) -> tuple[str, list[dict[str, str]], dict[str, Any]]:
-    with (run.folder / "metrics.csv").open() as file:
-        rows = [{key: value for key, value in row.items() if key not in TIMES} for row in csv.DictReader(file)]
+    rows = [{key: value for key, value in row.items() if key not in TIMES} for row in run.rows]
     summary = {key: value for key, value in run.metrics.items() if key not in TIMES}
     return run.metrics["weights_sha256"], rows, summary
 
@@ -123,13 +121,13 @@ def test_run_interrupted_twice_equals_an_uninterrupted_one(small: RunTrain, resu
 
 def test_resuming_a_finished_run_prints_its_result_and_changes_nothing(small: RunTrain, resume: RunTrain) -> None:
     whole = small("model=softmax_regression")
-    before = {file: file.read_bytes() for file in whole.folder.rglob("*") if file.is_file()}
+    before = whole.contents
     again = resume()
     assert again.status == 0
     assert f"has finished its 3 epochs: test accuracy {whole.metrics['test']['accuracy']:.4f}" in again.output
     refused = resume("-m")
     assert (refused.status, "cannot be part of a sweep" in refused.errors) == (2, True)
-    assert before == {file: file.read_bytes() for file in whole.folder.rglob("*") if file.is_file()}
+    assert before == whole.contents
 
 
 @pytest.mark.slow
@@ -173,11 +171,11 @@ def test_changed_setting_is_refused(small: RunTrain, resume: RunTrain, monkeypat
     with monkeypatch.context() as patch:
         interrupt_in_step(3, patch)
         stopped = small("model=softmax_regression")
-    before = {file: file.read_bytes() for file in stopped.folder.rglob("*") if file.is_file()}
+    before = stopped.contents
     refused = resume(override)
     assert (refused.status, refused.errors.count("\n")) == (2, 1)
     assert says in refused.errors
-    assert before == {file: file.read_bytes() for file in stopped.folder.rglob("*") if file.is_file()}
+    assert before == stopped.contents
     assert resume("checkpoint.every_minutes=3").status == 0
 
 

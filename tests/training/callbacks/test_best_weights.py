@@ -1,7 +1,5 @@
 """Test `select=best`: the network of the epoch with the best validation accuracy is tested and stored."""
 
-import csv
-
 import pytest
 import torch
 from conftest import RunTrain
@@ -19,8 +17,7 @@ def test_network_of_the_best_epoch_is_tested_and_stored(run_train: RunTrain, ave
         settings = (*UNSTABLE, *average, f"seed={seed}")
         best = run_train(*settings, "select=best", folder=f"best{seed}")
         assert best.status == 0, best.errors
-        with (best.folder / "metrics.csv").open() as file:
-            accuracies = [float(row["val_accuracy"]) for row in csv.DictReader(file)]
+        accuracies = [float(row["val_accuracy"]) for row in best.rows]
         epoch = accuracies.index(max(accuracies)) + 1
         if 1 < epoch < 8:
             break

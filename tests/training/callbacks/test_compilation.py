@@ -5,14 +5,13 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch._inductor.config
-from conftest import RunTrain
+from conftest import SMALL_DENSENET, RunTrain
 from torch import Tensor
 
 import models
 
 SMALL = ("data.train_size=160", "batch_size=32", "data.val_size=40", "data.test_size=40")
 DROPOUT = ("model=mlp", "model.dropout=0.5", "ema=0.9", "select=best")
-BATCH_NORM = ("model=densenet", "model.growth_rate=4", "model.layers_per_block=[1,1,1,1]")
 # torch's eager batch norm sums channels-last maps one by one: its means are up to 2e-4 from those in float64, those
 # compiled 1e-6. Such differences grow with every step, and Adam makes whole steps of gradients that are only rounding.
 FEW_STEPS = ("optimizer=sgd", "epochs=1", "data.train_size=96")
@@ -21,7 +20,7 @@ FEW_STEPS = ("optimizer=sgd", "epochs=1", "data.train_size=96")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "rtol", "atol", "losses"),
-    [(DROPOUT, 1e-4, 1e-6, 1e-5), ((*BATCH_NORM, *FEW_STEPS), 1e-3, 1e-3, 2e-4)],
+    [(DROPOUT, 1e-4, 1e-6, 1e-5), ((*SMALL_DENSENET, *FEW_STEPS), 1e-3, 1e-3, 2e-4)],
     ids=["dropout", "batch norm"],
 )
 def test_compiled_run_equals_an_uncompiled_one(
@@ -52,9 +51,9 @@ def test_warm_up_of_the_compiled_network_changes_no_weights(
     def compile(forward: Callable[[Tensor], Tensor], **_: object) -> Callable[[Tensor], Tensor]:
         return lambda images: calls.append(len(images)) or forward(images)
 
-    plain = run_train(*BATCH_NORM, *SMALL, folder="plain")
+    plain = run_train(*SMALL_DENSENET, *SMALL, folder="plain")
     monkeypatch.setattr(torch, "compile", compile)
-    compiled = run_train(*BATCH_NORM, *SMALL, "compile=true", folder="compiled")
+    compiled = run_train(*SMALL_DENSENET, *SMALL, "compile=true", folder="compiled")
     assert compiled.status == 0, compiled.errors
     assert calls == [32] * (1 + 2 * 5)
     expected, found = (models.load(run.folder).state_dict() for run in (plain, compiled))

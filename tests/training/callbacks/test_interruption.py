@@ -38,7 +38,7 @@ def test_processes_stop_together_when_the_signal_comes_twice(tmp_path: Path) -> 
         interruption.on_train_start()
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGTERM)
-        interruption.on_train_batch_end(trainer)  # the others have not been told
+        interruption.on_train_batch_end(trainer)  # the other processes do not know of the signal yet
         peers.sync()
         with pytest.raises(errors.Interrupted, match="stopped by SIGTERM in epoch 1, after step 7"):
             interruption.on_train_batch_end(trainer)
