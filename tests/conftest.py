@@ -90,6 +90,7 @@ def run_program(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(idx, "read", read_once)
         capfd.readouterr()
         status = flags.status_of(program.main)
-        return Result(status, *capfd.readouterr())
+        output, errors = capfd.readouterr()
+        return Result(status, output, errors)
 
     return run

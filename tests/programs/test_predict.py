@@ -55,7 +55,8 @@ def run(weights: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
         with pytest.raises(SystemExit) as ended:
             predict.flags.run(predict.main)
         assert isinstance(ended.value.code, int)
-        return Result(ended.value.code, *capfd.readouterr())
+        output, errors = capfd.readouterr()
+        return Result(ended.value.code, output, errors)
 
     return predicted
 
