@@ -103,8 +103,8 @@ def test_weights_are_evaluated_on_another_data_set(run_evaluate: RunProgram, tmp
         (["--weight", "x"], 2, "unrecognized arguments: --weight x. --help shows the flags."),
         (["--weights", "x", "--split", "tets"], 2, "there is no --split 'tets', did you mean 'test'?"),
         (["--weights", "x", "--data", "mnits"], 2, "there is no --data 'mnits', did you mean 'mnist'?"),
-        (["--weights", "x", "--split", "val", "--quick"], 2, "--quick looks at test images."),
-        (["--list", "--json", "-"], 2, "--json writes figures, which --list does not measure."),
+        (["--weights", "x", "--split", "val", "--quick"], 2, "--quick uses test images. Leave --split out."),
+        (["--list", "--json", "-"], 2, "--json writes metrics, which --list does not measure."),
         (["--weights", "FILE", "--json", "FILE"], 2, "would replace a file that holds no results."),
         (["--weights", "FILE", "--json", "~nobody_is_called_so/f"], 2, "'~nobody_is_called_so/f' is not a file name"),
         (["--weights", "FILE", "--json", "n" * 300], 2, "is not a file name"),
@@ -155,7 +155,7 @@ def test_invalid_card_is_refused(
 def test_labels_beyond_the_classes_of_the_network_are_refused(run_evaluate: RunProgram, tmp_path: Path) -> None:
     status, _, errors = run_evaluate("--weights", write_weights(tmp_path / "file", classes=9))
     assert status == 3
-    assert "holds the label 9, expected labels below num_classes=9" in errors
+    assert "has the label 9, expected labels below num_classes=9" in errors
 
 
 def test_metrics_match_up_to_rounding() -> None:

@@ -45,14 +45,19 @@ def run(run_program: RunProgram) -> RunProgram:
 
 
 @pytest.fixture(scope="module")
-def lenet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
-    """Make a weights file and the content of its ONNX file, once for all tests here."""
-    weights = make_weights(tmp_path_factory.mktemp("lenet") / "weights.safetensors", "lenet")
+def lenet_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_weights(tmp_path_factory.mktemp("lenet") / "weights.safetensors", "lenet")
+
+
+@pytest.fixture(scope="module")
+def lenet(lenet_weights: Path) -> tuple[Path, bytes]:
+    """Return a weights file and the content of its ONNX file, which is made once for all tests here."""
+    output = lenet_weights.with_name("a.onnx")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["export.py", "--weights", str(weights), "--output", f"{weights.parent}/a.onnx"])
+        patch.setattr(sys, "argv", ["export.py", "--weights", str(lenet_weights), "--output", str(output)])
         patch.setattr(idx, "read", read_once)
         assert export.main() == 0
-    return weights, (weights.parent / "a.onnx").read_bytes()
+    return lenet_weights, output.read_bytes()
 
 
 @pytest.fixture
@@ -202,7 +207,7 @@ def test_wrong_command_prints_a_one_line_error(
     arguments: tuple[str, ...],
     status: int,
     says: str,
-    lenet: tuple[Path, bytes],
+    lenet_weights: Path,
     tmp_path: Path,
     run: RunProgram,
     monkeypatch: pytest.MonkeyPatch,
@@ -210,15 +215,15 @@ def test_wrong_command_prints_a_one_line_error(
     monkeypatch.chdir(tmp_path)
     Path("folder.onnx").mkdir()
     os.mkfifo("pipe.onnx")
-    done = run(*(lenet[0] if argument == "W" else argument for argument in arguments))
+    done = run(*(lenet_weights if argument == "W" else argument for argument in arguments))
     assert (done.status, done.output, done.errors.count("\n")) == (status, "", 1)
     assert says in done.errors
     assert sorted(file.name for file in tmp_path.iterdir()) == ["folder.onnx", "pipe.onnx"]
 
 
-def test_missing_package_is_named(lenet: tuple[Path, bytes], run: RunProgram, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_is_named(lenet_weights: Path, run: RunProgram, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "find_spec", lambda package: None if package == "onnxscript" else package)
-    done = run("--weights", lenet[0])
+    done = run("--weights", lenet_weights)
     assert (done.status, done.errors) == (
         5,
         "refzoo: export needs onnxscript. Run it with: uv run --extra onnx export.py\n",
