@@ -184,7 +184,7 @@ def test_old_file_is_kept_when_the_disk_is_full(
     assert done.status == 5
     assert (
         done.errors
-        == f"refzoo: {output} cannot be written (No space left on device). Free space or name another file.\n"
+        == f"refzoo: {output} cannot be written (No space left on device). Free some space or name another file.\n"
     )
     assert [file.name for file in tmp_path.iterdir()] == ["a.onnx"]
     assert output.read_bytes() == lenet[1]

@@ -36,8 +36,8 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
     ("overrides", "says"),
     [
         (["trainer=cpu"], "trainer=ddp trainer.devices=2 trainer.num_nodes=2"),
-        (["trainer=ddp"], "4 processes were started, 2 on a machine, this configuration wants 2"),
-        (["trainer=ddp", "trainer.devices=4"], "this configuration wants 4"),
+        (["trainer=ddp"], "4 processes were started, 2 on each machine, the configuration has 2."),
+        (["trainer=ddp", "trainer.devices=4"], "the configuration has 4."),
     ],
 )
 def test_number_of_started_processes_must_match_the_configuration(
