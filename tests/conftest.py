@@ -1,21 +1,28 @@
-"""Runs of train.py inside the test's own process: importing Lightning anew would cost each of them ten seconds."""
+"""Run programs inside the process of the tests: importing Lightning anew would cost each of them ten seconds."""
 
+import csv
 import functools
 import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: there are two of these processes
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: two processes run tests
 
 import torch
 
 import train
 from data import idx
+from launch import flags
+
+ROOT = Path(__file__).parents[1]  # of the repository
+CARD = {"data": "mnist", "input": {}, "classes": [], "metrics": {}, "training": {}, "versions": {}}
+SMALL_DENSENET = ("model=densenet", "model.growth_rate=4", "model.layers_per_block=[1,1,1,1]")
 
 
 class Run(NamedTuple):
@@ -28,22 +35,62 @@ class Run(NamedTuple):
     def metrics(self) -> dict[str, Any]:
         return json.loads((self.folder / "metrics.json").read_text())
 
+    @property
+    def rows(self) -> list[dict[str, str]]:
+        """Return the rows of metrics.csv, one per epoch."""
+        with (self.folder / "metrics.csv").open() as file:
+            return list(csv.DictReader(file))
 
-read_once = functools.cache(idx.read)  # to unpack and hash the archives takes longer than most of these runs
+    @property
+    def contents(self) -> dict[Path, bytes]:
+        """Return all files of the run folder."""
+        return {file: file.read_bytes() for file in self.folder.rglob("*") if file.is_file()}
+
+
+class Result(NamedTuple):
+    status: int
+    output: str
+    errors: str
+
+    @property
+    def lines(self) -> list[str]:
+        """Return the output without its first line."""
+        return self.output.splitlines()[1:]
+
+
+RunTrain = Callable[..., Run]
+RunProgram = Callable[..., Result]
+
+read_once = functools.cache(idx.read)  # unpacking and hashing the archives takes longer than most runs
 
 
 @pytest.fixture
-def run_train(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
-    """`train.py` with these overrides, on 600 training images for two epochs unless they say otherwise."""
+def run_train(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> RunTrain:
+    """Run train.py with these overrides, by default on 600 training images for two epochs."""
 
     def run(*overrides: str, folder: str = "run") -> Run:
         small = ("epochs=2", "data.train_size=600", "data.val_size=400", "batch_size=64", "trainer=cpu", "report=false")
         monkeypatch.setattr(sys, "argv", ["train.py", *small, f"run_dir={tmp_path / folder}", *overrides])
         monkeypatch.setattr(idx, "read", read_once)
-        torch.manual_seed(sum(map(len, overrides)))  # a run may not depend on the state it finds
+        torch.manual_seed(sum(map(len, overrides)))  # a run must not depend on the state of the generator
         capfd.readouterr()
         status = train.main()
         output, errors = capfd.readouterr()
         return Run(status, output, errors, tmp_path / folder)
+
+    return run
+
+
+@pytest.fixture
+def run_program(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> RunProgram:
+    """Run a program of the repository, such as the module `export`, with these arguments."""
+
+    def run(program: ModuleType, *arguments: str | Path) -> Result:
+        monkeypatch.setattr(sys, "argv", [f"{program.__name__}.py", *map(str, arguments)])
+        monkeypatch.setattr(idx, "read", read_once)
+        capfd.readouterr()
+        status = flags.status_of(program.main)
+        output, errors = capfd.readouterr()
+        return Result(status, output, errors)
 
     return run

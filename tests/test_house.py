@@ -1,4 +1,4 @@
-"""The rooms of the code: imports run one way, no two files import each other, launch/ needs no torch."""
+"""Test the layout: folders import one way only, no two files import each other, launch/ imports no torch."""
 
 import ast
 import subprocess
@@ -8,9 +8,9 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
-ROOT = Path(__file__).parents[1]
-MAY_IMPORT = {  # room: those below it
+MAY_IMPORT = {  # folder: those below it, which it may import
     "models": set(),
     "data": set(),
     "pictures": {"data"},
@@ -20,12 +20,12 @@ MAY_IMPORT = {  # room: those below it
     "program": {"models", "data", "pictures", "launch", "reports", "training"},
     "benchmarks": {"models", "data", "pictures", "launch", "reports", "training", "program"},
 }
-FILES = [path.relative_to(ROOT) for room in MAY_IMPORT for path in ROOT.glob(f"{room}/**/*.py")]
+FILES = [path.relative_to(ROOT) for folder in MAY_IMPORT for path in ROOT.glob(f"{folder}/**/*.py")]
 FILES += [path.relative_to(ROOT) for path in ROOT.glob("*.py")]
 LAUNCH = [".".join(path.with_suffix("").parts) for path in FILES if path.parts[0] == "launch"]
 
 
-def room(path: Path) -> str:
+def folder(path: Path) -> str:
     return path.parts[0] if len(path.parts) > 1 else "program"
 
 
@@ -52,7 +52,7 @@ def file_of(parts: list[str]) -> Path | None:
     return None
 
 
-def test_the_reader_of_imports_sees_all_forms() -> None:
+def test_imports_finds_all_import_forms() -> None:
     assert {Path("launch/errors.py"), Path("reports/sweep_summary.py"), Path("training/run.py")} <= imports(
         Path("train.py")
     )
@@ -61,15 +61,15 @@ def test_the_reader_of_imports_sees_all_forms() -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
-def test_a_file_imports_only_from_its_own_room_and_those_below(path: Path) -> None:
+def test_file_imports_only_its_own_folder_and_those_below(path: Path) -> None:
     for imported in imports(path):
-        if room(path) == room(imported) != "program":
+        if folder(path) == folder(imported) != "program":
             continue
-        assert room(imported) in MAY_IMPORT[room(path)], f"{path} imports {imported}"
+        assert folder(imported) in MAY_IMPORT[folder(path)], f"{path} imports {imported}"
 
 
 def test_no_files_import_each_other() -> None:
-    graph = {file: imports(file) - {file.with_name("__init__.py")} for file in FILES}  # importing a file imports that
+    graph = {file: imports(file) - {file.with_name("__init__.py")} for file in FILES}  # which importing a file imports
     TopologicalSorter(graph).prepare()  # raises CycleError
 
 
@@ -81,8 +81,8 @@ def test_launch_imports_no_torch_numpy_or_matplotlib() -> None:
     assert done.stdout.split() == []
 
 
-def test_no_room_holds_more_than_a_quarter_of_the_lines() -> None:
+def test_no_folder_holds_more_than_a_quarter_of_the_lines() -> None:
     lines: Counter[str] = Counter()
     for path in FILES:
-        lines[room(path)] += len((ROOT / path).read_text(encoding="utf-8").splitlines())
+        lines[folder(path)] += len((ROOT / path).read_text(encoding="utf-8").splitlines())
     assert max(lines.values()) <= sum(lines.values()) / 4, lines

@@ -1,18 +1,17 @@
-"""requirements.lock, the pins in pyproject.toml and what is installed name the same versions."""
+"""Compare the versions in requirements.lock, in pyproject.toml and of the installed packages."""
 
 import re
 import tomllib
 from importlib.metadata import distributions
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from conftest import ROOT
 
 
 def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_the_lock_and_the_pins_agree() -> None:
+def test_lock_file_and_pins_agree() -> None:
     lock = (ROOT / "requirements.lock").read_text()
     locked = dict(re.findall(r"^([\w.-]+)==([^ ;\\]+)", lock, re.MULTILINE))
     pins = dict(
@@ -25,7 +24,7 @@ def test_the_lock_and_the_pins_agree() -> None:
     assert "://" not in lock
 
 
-def test_what_is_installed_is_what_is_pinned() -> None:
+def test_installed_versions_equal_the_pins() -> None:
     pins = dict(
         pin.split("==")
         for pin in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]["constraint-dependencies"]

@@ -1,4 +1,4 @@
-"""The main job, evaluation, prediction and export use nothing that only POSIX systems have."""
+"""Test that training, evaluation, prediction and export run without modules that only POSIX systems have."""
 
 import json
 import subprocess
@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
-ROOT = Path(__file__).parents[1]
 NOT_POSIX = """
 import ctypes, os, signal, sys
 for module in ("fcntl", "resource", "pwd", "grp", "termios"):
@@ -35,7 +35,7 @@ def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_a_run_needs_nothing_that_windows_lacks(tmp_path: Path) -> None:
+def test_programs_run_without_posix_modules(tmp_path: Path) -> None:
     small = ("model=softmax_regression", "epochs=1", "data.train_size=600", "data.val_size=100", "data.test_size=100")
     trained = run("train.py", *small, f"run_dir={tmp_path / 'run'}", folder=tmp_path)
     assert trained.returncode == 0, trained.stderr
@@ -52,6 +52,6 @@ def test_a_run_needs_nothing_that_windows_lacks(tmp_path: Path) -> None:
     assert (exported.returncode, (tmp_path / "run.onnx").exists()) == (0, True), exported.stderr
 
 
-def test_a_wrong_command_is_refused_as_everywhere(tmp_path: Path) -> None:
+def test_wrong_command_is_refused_without_posix_modules(tmp_path: Path) -> None:
     refused = run("train.py", "epohcs=3", folder=tmp_path)
     assert (refused.returncode, "did you mean 'epochs'?" in refused.stderr) == (2, True)

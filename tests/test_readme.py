@@ -9,13 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
+from conftest import ROOT
 
 import models
 from models import cards
 
-ROOT = Path(__file__).resolve().parent
-while not (ROOT / "pyproject.toml").exists():
-    ROOT = ROOT.parent
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
     for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md")))
@@ -105,6 +103,7 @@ def test_readme_has_a_result_for_every_network() -> None:
     assert named >= set(models.names())
 
 
+@pytest.mark.slow
 def test_table_of_sizes_is_the_printed_one() -> None:
     command = [sys.executable, "-m", "models", "--markdown"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

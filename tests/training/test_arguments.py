@@ -1,0 +1,42 @@
+"""Test values that a network, a schedule or an augmentation refuses: one line, before a run folder exists."""
+
+import pytest
+from conftest import RunTrain
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["scheduler.warm_up=1.5"], "scheduler.warm_up=1.5 is not valid, it should be less than or equal to 1"),
+        (["scheduler=cosine", "scheduler.warm_up=-0.1"], "scheduler.warm_up=-0.1 is not valid"),
+        (["scheduler=step", "scheduler.factor=0"], "scheduler.factor=0 is not valid, it should be greater than 0"),
+        (["scheduler=constant", "+scheduler.factor=0.5"], "there is no key 'scheduler.factor'"),
+        (["~scheduler.warm_up"], "scheduler.warm_up is missing."),
+        (["data.augment.shift=1.5"], "data.augment.shift=1.5 is not valid"),
+        (["data.augment.shift=29"], "data.augment.shift=29 is not valid, it should be a whole number from 0 to 28."),
+        (["data.augment.horizontal_flip=2"], "data.augment.horizontal_flip=2 is not valid"),
+        (["+data.augment.flip=1"], "there is no key 'data.augment.flip'"),
+        (
+            ["model.activation=rleu"],
+            "model.activation=rleu is not valid, did you mean 'relu'? Valid: sigmoid, tanh, relu",
+        ),
+        (["model.pooling=mx"], "model.pooling=mx is not valid, did you mean 'max'? Valid: average, max"),
+        (["model.padding=1"], "model.padding=1 is not valid, it should be 0 or 2."),
+        (["+model.hidden_size=8"], "there is no key 'model.hidden_size'"),
+        (["~model.pooling"], "model.pooling is missing."),
+        (["model=nin", "model.batch_norm=yes"], "model.batch_norm=yes is not valid, it should be a valid boolean."),
+        (["model=gru", "model.hidden_size=1.5"], "model.hidden_size=1.5 is not valid"),
+        (["model=gru", "model.hidden_size=0"], "hidden_size must be at least 1, got 0"),
+        (["model=mlp", "model.hidden_sizes=[8,x]"], "model.hidden_sizes.1=x is not valid"),
+        (["model=vgg11", "model.dropout=1.5"], "dropout must be at least 0 and below 1, got 1.5"),
+        (["image_size=32"], "LeNet reads 28 x 28 images, got image_size=32"),
+        (["model=alexnet", "image_size=66"], "67 x 67 and larger, got image_size=66"),
+    ],
+)
+def test_invalid_argument_is_refused_before_a_run_folder_exists(
+    run_train: RunTrain, overrides: list[str], says: str
+) -> None:
+    refused = run_train(*overrides)
+    assert (refused.status, refused.errors.count("\n")) == (2, 1)
+    assert says in refused.errors
+    assert not refused.folder.exists()
