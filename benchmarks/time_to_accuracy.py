@@ -81,7 +81,7 @@ def run(name: str, epochs: int, seed: int, unpacked: Path) -> dict[str, float]:
             words = ["train.py", f"recipe={name}", f"seed={seed}", f"run_dir={folder}"]
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # users keep bytecode, which saves seconds at start
         began = time.perf_counter()
-        if processes.run([sys.executable, *words], cwd=ROOT):
+        if processes.run([sys.executable, *words], cwd=publish.RECIPES.parents[1]):
             raise errors.RunFailed(f"{name} failed with seed {seed}.")
         seconds = time.perf_counter() - began
         found = json.loads(output.read_bytes())

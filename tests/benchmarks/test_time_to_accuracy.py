@@ -12,8 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks import pytorch_example, saved, time_to_accuracy
-from launch import flags
-from training import publishing
+from launch import flags, processes
 
 EXAMPLE = time_to_accuracy.EXAMPLE
 Runs = Callable[..., list[tuple[str, int]]]
@@ -144,14 +143,14 @@ def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
     def measure(*words: str, status: int = 0) -> list[tuple[str, int]]:
         ran = []
 
-        def process(command: list[str]) -> int:
+        def process(command: list[str], cwd: Path) -> int:
             words = dict(word.removeprefix("--").split("=", 1) for word in command if "=" in word)
             ran.append((words.get("recipe", EXAMPLE), int(words["seed"])))
             file = words.get("output", f"{words.get('run_dir')}/metrics.json")
             Path(file).write_text(json.dumps({"test": {"accuracy": 0.99}, "train_seconds": 1.5}))
             return int(ran[-1][1] == 13)
 
-        monkeypatch.setattr(publishing, "run_to_completion", process)
+        monkeypatch.setattr(processes, "run", process)
         monkeypatch.setattr("sys.argv", ["time_to_accuracy", *words])
         assert flags.status_of(time_to_accuracy.main) == status
         return ran

@@ -3,6 +3,9 @@
 import os
 import signal
 import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,3 +57,35 @@ def test_signal_during_the_start_reaches_the_processes(start: Callable[[str], in
     monkeypatch.setattr(subprocess, "Popen", signalled)
     with pytest.raises(errors.Interrupted, match="stopped by SIGTERM"):
         start("pass")
+
+
+def test_exit_status_is_returned_without_process_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "POSIX", False)  # as on Windows
+    assert processes.run([sys.executable, "-c", "raise SystemExit(3)"]) == 3
+
+
+def test_stopped_training_saves_its_work_first(tmp_path: Path) -> None:
+    """Start a process that takes a second to save, as for a large checkpoint."""
+    lines = [
+        "import pathlib, signal, sys, time",
+        "def save(*_):",
+        "    time.sleep(1)",
+        f"    pathlib.Path({str(tmp_path)!r}, 'saved').touch()",
+        "    sys.exit(143)",
+        "signal.signal(signal.SIGTERM, save)",
+        f"pathlib.Path({str(tmp_path)!r}, 'ready').touch()",
+        "time.sleep(60)",
+    ]
+
+    def stop() -> None:
+        while not (tmp_path / "ready").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    with pytest.raises(errors.Interrupted, match="stopped by SIGTERM") as stopped:
+        processes.run([sys.executable, "-c", "\n".join(lines)])
+    thread.join()
+    assert stopped.value.status == 143
+    assert (tmp_path / "saved").exists()

@@ -17,7 +17,7 @@ from conftest import Run, RunTrain
 
 import train
 from launch.sweep import Outcome, Sweep
-from reports.sweep_summary import finish
+from reports import sweep_summary
 from training.callbacks.interruption import Interruption
 from training.module import ClassificationModule
 
@@ -183,8 +183,10 @@ def test_outcomes_of_jobs_in_other_processes_are_counted(run_train: RunTrain, tm
     (folder / "sweep.csv").unlink()
     for outcome in (Outcome("first", 0, ""), Outcome("second", 2, "optimizer.lr=-1 is not valid")):
         outcome.send(folder)
-    outcomes: list[Outcome] = []
-    finish(Sweep(folder, [], ["seed"], resumed=False), outcomes)
+    sweep = Sweep(folder, [], ["seed"], resumed=False)
+    outcomes = sweep.collect()
+    sweep.close(outcomes)
+    sweep_summary.write(sweep, outcomes)
     assert [outcome.status for outcome in outcomes] == [0, 2]
     assert capfd.readouterr().err == "refzoo: 1 of 2 jobs failed: second.\n"
     assert json.loads((folder / "sweep.json").read_text())["failed"] == [outcomes[1]._asdict()]

@@ -22,7 +22,6 @@ from training.evaluation import metrics_match
 @pytest.fixture
 def run_evaluate(run_program: RunProgram) -> RunProgram:
     def run(*arguments: str | Path) -> Result:
-        evaluate.read_splits.cache_clear()
         return run_program(evaluate, *arguments)
 
     return run

@@ -1,12 +1,8 @@
 """Test publishing: the stored weights are measured, better ones are kept, and the results tables match the cards."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -18,9 +14,9 @@ import evaluate
 import models
 import publish
 from data.splits import Images
-from launch import errors, flags
+from launch import errors, flags, processes
 from models import WeightsError, cards
-from reports import results_table
+from reports import results_table, targets
 from training import publishing
 from training.evaluation import compute_metrics, predict_logits, preprocess_of
 
@@ -124,7 +120,7 @@ def test_missing_recipes_are_trained_resumed_and_published(
     name, calls, statuses = "softmax_regression-mnist", [], {}
     short = ("epochs=1", "data.train_size=600", "data.val_size=400", "trainer=cpu")
 
-    def train(words: list[str]) -> int:
+    def train(words: list[str], cwd: Path) -> int:
         calls.append(words[2:])
         (folder,) = (Path(word.partition("=")[2]) for word in words if word.startswith(("run_dir=", "resume=")))
         seed = int(folder.name.removeprefix("seed"))
@@ -135,8 +131,9 @@ def test_missing_recipes_are_trained_resumed_and_published(
             raise errors.Interrupted("stopped by SIGTERM", 143)
         return statuses.get(seed, 0)
 
-    monkeypatch.setattr(publishing, "run_to_completion", train)
-    monkeypatch.setattr(results_table, "TARGETS", {"softmax_regression": {"mnist": (10.0, 20.0)}})
+    monkeypatch.setattr(processes, "run", train)
+    for module in (targets, results_table):
+        monkeypatch.setattr(module, "TARGETS", {"softmax_regression": {"mnist": (10.0, 20.0)}})
     monkeypatch.setattr(publish, "recipes", lambda: ["fast-mnist", name])  # the first has no targets
 
     def publish_missing() -> int:
@@ -180,7 +177,7 @@ def test_result_below_its_floor_needs_a_reason(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(results_table, "targets", lambda _: (99.9, 99.95))
     assert results_table.lacks_reason(files[name])
     assert results_table.long_table(files).endswith(f"|\n\n`{name}` is below its floor: no reason is recorded.\n")
-    monkeypatch.setitem(results_table.WHY_UNDER_THE_FLOOR, name, "it is linear")
+    monkeypatch.setitem(targets.WHY_UNDER_THE_FLOOR, name, "it is linear")
     assert not results_table.lacks_reason(files[name])
     assert results_table.long_table(files).endswith(f"|\n\n`{name}` is below its floor: it is linear.\n")
 
@@ -252,7 +249,7 @@ def test_results_tables_match_the_cards() -> None:
 
 
 def test_every_network_has_targets() -> None:
-    assert set(models.names()) <= results_table.TARGETS.keys()
+    assert set(models.names()) <= targets.TARGETS.keys()
 
 
 def test_all_published_files_fit_the_repository() -> None:
@@ -278,35 +275,3 @@ def test_git_does_not_ignore_published_weights() -> None:
     command = ["git", "check-ignore", "--no-index", *names, "runs/x"]
     ignored = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert ignored.stdout == "runs/x\n"
-
-
-def test_exit_status_is_returned_without_process_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publishing, "POSIX", False)  # as on Windows
-    assert publishing.run_to_completion([sys.executable, "-c", "raise SystemExit(3)"]) == 3
-
-
-def test_stopped_training_saves_its_work_first(tmp_path: Path) -> None:
-    """Start a process that takes a second to save, as for a large checkpoint."""
-    lines = [
-        "import pathlib, signal, sys, time",
-        "def save(*_):",
-        "    time.sleep(1)",
-        f"    pathlib.Path({str(tmp_path)!r}, 'saved').touch()",
-        "    sys.exit(143)",
-        "signal.signal(signal.SIGTERM, save)",
-        f"pathlib.Path({str(tmp_path)!r}, 'ready').touch()",
-        "time.sleep(60)",
-    ]
-
-    def stop() -> None:
-        while not (tmp_path / "ready").exists():
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    thread = threading.Thread(target=stop)
-    thread.start()
-    with pytest.raises(errors.Interrupted, match="stopped by SIGTERM") as stopped:
-        publishing.run_to_completion([sys.executable, "-c", "\n".join(lines)])
-    thread.join()
-    assert stopped.value.status == 143
-    assert (tmp_path / "saved").exists()

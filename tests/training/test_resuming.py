@@ -17,7 +17,7 @@ import yaml
 from conftest import ROOT, SMALL_DENSENET, Run, RunTrain
 
 from launch import atomic
-from training.callbacks import checkpoints
+from training import checkpoint_files
 from training.callbacks.interruption import Interruption
 
 TIMES = ("train_seconds", "compile_seconds", "images_per_second")  # all that an interruption may change
@@ -210,7 +210,7 @@ def test_run_resumes_from_the_previous_checkpoint_when_the_newest_is_damaged(
     assert [entry["file"] for entry in index] == ["step_00000012.ckpt", "step_00000015.ckpt"]
     assert sorted(file.name for file in (run.folder / "checkpoints").glob("*.ckpt")) == [e["file"] for e in index]
     newest = run.folder / "checkpoints" / index[-1]["file"]
-    assert checkpoints.newest(run.folder / "checkpoints") == newest
+    assert checkpoint_files.newest(run.folder / "checkpoints") == newest
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
     newest.write_bytes(content)
@@ -337,10 +337,10 @@ def test_non_finite_loss_keeps_the_last_good_checkpoint(small: RunTrain, monkeyp
     assert failed.status == 1
     assert "the loss became nan in epoch 2, batch 4. Try a smaller optimizer.lr" in failed.errors
     assert failed.metrics["status"] == "failed"
-    newest = checkpoints.newest(failed.folder / "checkpoints")
+    newest = checkpoint_files.newest(failed.folder / "checkpoints")
     assert newest is not None
     assert newest.name == "step_00000006.ckpt"
-    state = checkpoints.CheckpointFiles().load_checkpoint(newest)["state_dict"]
+    state = checkpoint_files.CheckpointFiles().load_checkpoint(newest)["state_dict"]
     assert all(torch.isfinite(tensor).all() for tensor in state.values())
 
 

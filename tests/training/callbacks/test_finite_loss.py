@@ -8,7 +8,7 @@ import torch
 from torch import distributed as dist
 
 from launch.errors import RunFailed
-from training.callbacks.epoch_metrics import EpochMetrics
+from training.callbacks.finite_loss import FiniteLoss
 from training.callbacks.synchronisation import SynchronizeProcesses
 from training.distributed import Peers
 from training.module import LossAndAccuracy
@@ -22,13 +22,13 @@ def test_non_finite_loss_in_another_process_is_raised_here(monkeypatch: pytest.M
     peers = OneProcessWithNan(0, 2, group="a group")
     task = cast(Any, SimpleNamespace(device=torch.device("cpu"), train_metrics=LossAndAccuracy()))
     trainer = cast(Any, SimpleNamespace(global_rank=0, current_epoch=0))
-    synchronisation, epoch_metrics = SynchronizeProcesses(peers), EpochMetrics(peers)
-    epoch_metrics.on_train_start(trainer, task)
-    epoch_metrics.on_train_batch_start(trainer, task, None, 4)
+    synchronisation, finite_loss = SynchronizeProcesses(peers), FiniteLoss(peers)
+    finite_loss.on_train_start(trainer, task)
+    finite_loss.on_train_batch_start(trainer, task, None, 4)
     monkeypatch.setattr(dist, "is_initialized", lambda: True)
     monkeypatch.setattr(dist, "all_reduce", lambda loss: loss.fill_(torch.nan))
-    epoch_metrics.on_train_batch_end(trainer, task, None, None, 4)  # the processes have not been synchronised yet
+    finite_loss.on_train_batch_end(trainer, task, None, None, 4)  # the processes have not been synchronised yet
     synchronisation.on_train_batch_end(trainer, task, None, None, 4)
     with pytest.raises(RunFailed, match="the loss became nan in epoch 1, batch 5"):
-        epoch_metrics.on_train_batch_end(trainer, task, None, None, 4)
+        finite_loss.on_train_batch_end(trainer, task, None, None, 4)
     assert task.train_metrics.loss == 0  # the sum of this process is unchanged

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from models import WeightsError
-from training.callbacks import checkpoints
+from training import checkpoint_files
 
 
 @pytest.mark.parametrize("damage", ["truncated", "emptied", "flipped", "over-long", "swapped", "missing"])
 def test_newest_skips_a_damaged_checkpoint(tmp_path: Path, damage: str) -> None:
     files = [tmp_path / f"step_{step}.ckpt" for step in (1, 2)]
     for number, file in enumerate(files):
-        checkpoints.CheckpointFiles().save_checkpoint({"weights": torch.full((100,), number)}, file)
-    assert checkpoints.newest(tmp_path) == files[1]
+        checkpoint_files.CheckpointFiles().save_checkpoint({"weights": torch.full((100,), number)}, file)
+    assert checkpoint_files.newest(tmp_path) == files[1]
     content = files[1].read_bytes()
     other = bytearray(content)
     other[-200] ^= 4
@@ -24,8 +24,8 @@ def test_newest_skips_a_damaged_checkpoint(tmp_path: Path, damage: str) -> None:
         files[1].unlink()
     else:
         files[1].write_bytes(damaged.get(damage, files[0].read_bytes()))
-    assert checkpoints.newest(tmp_path) == files[0]
-    assert checkpoints.CheckpointFiles().load_checkpoint(files[0])["weights"].sum() == 0
+    assert checkpoint_files.newest(tmp_path) == files[0]
+    assert checkpoint_files.CheckpointFiles().load_checkpoint(files[0])["weights"].sum() == 0
 
 
 def test_code_in_a_checkpoint_is_not_executed(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_code_in_a_checkpoint_is_not_executed(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[Any, ...]:
             return (Path.touch, (tmp_path / "exploded",))
 
-    checkpoints.CheckpointFiles().save_checkpoint({"state": Bomb()}, tmp_path / "step.ckpt")
+    checkpoint_files.CheckpointFiles().save_checkpoint({"state": Bomb()}, tmp_path / "step.ckpt")
     with pytest.raises(WeightsError, match="no checkpoint of plain tensors"):
-        checkpoints.CheckpointFiles().load_checkpoint(tmp_path / "step.ckpt", weights_only=False)
+        checkpoint_files.CheckpointFiles().load_checkpoint(tmp_path / "step.ckpt", weights_only=False)
     assert not (tmp_path / "exploded").exists()
