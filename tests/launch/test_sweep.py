@@ -106,7 +106,7 @@ def test_resumed_sweep_runs_only_the_unfinished_jobs(run_train: RunTrain, monkey
     assert len(json.loads((stopped.folder / "sweep.json").read_text())["jobs"]) == 3
 
     refused = run_train(*sweep)
-    assert (refused.status, f"go on with resume={stopped.folder}" in refused.errors) == (2, True)
+    assert (refused.status, f"resume it with resume={stopped.folder}" in refused.errors) == (2, True)
 
 
 @pytest.mark.parametrize("wrong", ["model=mlp,lente", "optimizer.lr=", "epoch=1,2", "epochs=0,-1", "seed=1,[2"])
