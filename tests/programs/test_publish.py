@@ -156,7 +156,7 @@ def test_missing_recipes_are_trained_resumed_and_published(
     assert calls == [[f"resume={folder}/seed1"], [f"recipe={name}", "seed=2", f"run_dir={folder}/seed2"]]
     short, long = (page.read_text() for page in results_table.PAGES)
     accuracy = f"{100 * models.card(name)['metrics']['test']['accuracy']:.2f}"
-    assert short.startswith(f"before\n{results_table.BEGIN}| network |")
+    assert short.startswith(f"before\n{results_table.BEGIN}| weights |")
     assert f"| `softmax_regression` | {accuracy} | no weights yet | 7,850 |\n{results_table.END}\nafter\n" in short
     assert long.startswith(f"before\n{results_table.BEGIN}| weights |")
     assert f"| `{name}` | {accuracy} |" in long
