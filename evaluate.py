@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from data import DATASETS, TRAIN_IMAGES, DataError, load
 from launch import errors, flags
 from models import WeightsError, cards
+from reports import tables
+from reports.sweep_results import percent
 
 if TYPE_CHECKING:
     from data.splits import Images, Splits
@@ -139,30 +141,18 @@ def choose_images(
 
 def print_list() -> int:
     """Print a table of the published weights from their cards; return the exit status."""
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("name", overflow="fold")
-    for head in ("val %", "test %", "parameters", "kB"):
-        table.add_column(head, justify="right", no_wrap=True)
-    status = 0
+    rows, status = [], 0
     for name in cards.published():
         try:
-            card, content = cards.read(name)[1:]
+            _, card, content = cards.read(name)
         except WeightsError as error:
             status, _ = errors.report(error)
             continue
-        val, test = (card["metrics"][split] for split in ("val", "test"))
-        table.add_row(
-            name,
-            f"{100 * val['accuracy']:.2f}" if val else "-",
-            f"{100 * test['accuracy']:.2f}",
-            f"{card['parameters']:,}",
-            f"{len(content) / 1e3:,.0f}",
-        )
-    Console(highlight=False).print(table)
+        val, test = (percent(metrics and metrics["accuracy"]) for metrics in map(card["metrics"].get, ("val", "test")))
+        rows.append([name, val, test, f"{card['parameters']:,}", f"{len(content) / 1e3:,.0f}"])
+    Console(highlight=False).print(tables.for_terminal(["name"], ["val %", "test %", "parameters", "kB"], rows))
     return status
 
 

@@ -20,7 +20,7 @@ import models
 from launch import flags
 from models.checks import SMALL_IMAGE_SIZE
 from models.description import describe
-from reports import markdown
+from reports import tables
 from training.machine import describe_machine
 
 from . import saved
@@ -133,7 +133,7 @@ def table(networks: Costs, sizes: list[int], form: str = ".3g") -> str:
         [name, *(f"{statistics.median(found[size]):{form}}" if size in found else "" for size in sizes)]
         for name, found in networks.items()
     )
-    return markdown.table(["", *map(str, sizes)], *rows)
+    return tables.markdown(["", *map(str, sizes)], *rows)
 
 
 def per_multiply_add(images: Costs) -> Costs:

@@ -19,7 +19,7 @@ import pictures
 from data.splits import Images
 from models import cards
 from models.weights import load_network
-from reports import markdown
+from reports import tables
 from training import evaluation
 
 NEAREST, BICUBIC = Image.Resampling.NEAREST, Image.Resampling.BICUBIC
@@ -50,7 +50,7 @@ def main() -> None:
             found = answers(torch.stack(seen))
             rows.append([kind, share(found == labels), share(found == own)])
     print(f"{file.card['network']} on {name}, {len(labels)} test images\n")
-    print(markdown.table(["pictures", "accuracy", "same answer as for the image"], *rows))
+    print(tables.markdown(["pictures", "accuracy", "same answer as for the image"], *rows))
 
 
 def share(correct: torch.Tensor) -> str:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from models import cards
-from reports import markdown
+from reports import tables
 from training.machine import describe_machine
 
 from .time_to_accuracy import median_and_range
@@ -87,10 +87,10 @@ def main() -> None:
 
 {describe_machine()}. Seconds as whole processes, median (least to most) of {arguments.repetitions} turns.
 
-{markdown.table(["`python` ...", "to the first line", "in all"], *starts)}
+{tables.markdown(["`python` ...", "to the first line", "in all"], *starts)}
 Seconds of importing, by `-X importtime`: a package with all that it imports, where it is imported.
 
-{markdown.table(["`python -X importtime` ...", "all", *(f"`{name}`" for name in PACKAGES)], *imports)}"""
+{tables.markdown(["`python -X importtime` ...", "all", *(f"`{name}`" for name in PACKAGES)], *imports)}"""
     print(report)
     if arguments.output:
         arguments.output.write_text(report, encoding="utf-8")

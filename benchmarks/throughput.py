@@ -45,7 +45,7 @@ import models
 import train
 from data.batches import TrainingBatches
 from launch import errors, flags
-from reports import markdown
+from reports import tables
 from training.machine import choose_accelerator, choose_precision, describe_machine
 from training.module import parameter_groups
 
@@ -255,12 +255,12 @@ def page(results: dict[str, Any]) -> str:
     """Return the results as a Markdown page."""
     networks, batch_size = results["networks"], results["batch_size"]
     turns = sorted({len(measured["turns"]) for measured in results["networks"].values()})
-    tables = (in_short(networks, batch_size), rows(networks, batch_size))
+    both = (in_short(networks, batch_size), rows(networks, batch_size))
     return (
         f"# Images per second\n\n{results['machine']}. Batches of {batch_size}, {results['image_size']} x "
         f"{results['image_size']}, {results['data']}. Medians (quartiles) of {ROUNDS} rounds in each of "
         f"{' or '.join(map(str, turns))} turns; a ratio is taken within each round.\n\n"
-        + "\n".join(markdown.table(*table) for table in tables)
+        + "\n".join(tables.markdown(*table) for table in both)
     )
 
 
@@ -295,10 +295,10 @@ def main() -> int:
                 if len(network["turns"]) > turn:
                     continue
                 network["turns"].append(measure(name, network["batches"], args))
-                sys.stderr.write(markdown.table(*rows({name: network}, args.batch_size)))
+                sys.stderr.write(tables.markdown(*rows({name: network}, args.batch_size)))
                 if args.save:
                     saved.save(args.save, results, page(results))
-    print(markdown.table(*rows(networks, args.batch_size)) + results["machine"])
+    print(tables.markdown(*rows(networks, args.batch_size)) + results["machine"])
     return 0
 
 

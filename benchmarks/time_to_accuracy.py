@@ -22,7 +22,7 @@ import yaml
 
 import publish
 from launch import errors, flags, processes
-from reports import markdown
+from reports import tables
 from training.machine import describe_machine
 
 from . import saved
@@ -117,7 +117,7 @@ def page(results: dict[str, Any]) -> str:
         f"# Seconds to a test accuracy of {results['level']:g} %\n\n"
         f"{results['machine']}. Seeds {seeds}: mean and standard deviation of the accuracy, the level reached if the "
         "mean does; medians of the seconds, and of the ratios within a turn (least to most).\n\n"
-        + markdown.table(*table(results))
+        + tables.markdown(*table(results))
     )
 
 

@@ -29,10 +29,7 @@ class Command(NamedTuple):
 
 
 def complete(arguments: list[str], runs: Path) -> Command:
-    """Add to a command line the overrides of the run or sweep that it resumes, and the folder of a sweep.
-
-    Raises SettingsError for a command that cannot be meant.
-    """
+    """Add to a command line the overrides of the run or sweep that it resumes, and the folder of a sweep."""
     parser = get_args_parser()
     parser.error = _refuse
     parsed = parser.parse_intermixed_args(arguments)

@@ -84,8 +84,7 @@ def run(command: list[str], **options: Any) -> int:
 def start(arguments: list[str], count: int) -> int:
     """Run `train.py` with these arguments in `count` processes; return the exit status of the run.
 
-    The first process reports for all; what another one prints is shown only if that one is the cause of a failure. None
-    outlives another by more than GRACE seconds.
+    The first one reports for all, unless another one is the cause of a failure.
     """
     if not POSIX:
         raise MachineError("trainer=ddp needs Linux or macOS, whose signals end its processes together. Leave it out.")

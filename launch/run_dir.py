@@ -71,10 +71,7 @@ class ReadOnlyRunDir(RunDir):
 
 
 def require_empty(run_dir: str) -> Path:
-    """Return the absolute path of a folder that is empty, or holds only files of a run that failed before config.yaml.
-
-    Raises SettingsError for any other content, MachineError if the folder cannot be read.
-    """
+    """Return the absolute path of a folder. Raises SettingsError unless it is empty, or a run failed at its start."""
     wanted = Path(run_dir).expanduser().absolute()
     try:
         held = {file.name for file in wanted.iterdir()} if wanted.exists() else set()

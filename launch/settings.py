@@ -1,7 +1,6 @@
 """Check a configuration: every key is known, every value has its type and its range.
 
-What only a network, a schedule or an augmentation can check of its own arguments, `check_arguments` and their
-constructors check once torch is imported.
+The arguments of networks, schedules and augmentation are checked by `check_arguments`, once torch is imported.
 """
 
 import copy
@@ -117,10 +116,7 @@ LOGGER_PACKAGES = {"lightning.pytorch.loggers.TensorBoardLogger": "tensorboard"}
 
 
 def check(configuration: Any) -> None:
-    """Check the values and how they fit each other, without torch.
-
-    Raises SettingsError, with the key, what was found and what is valid, at the first one that is wrong.
-    """
+    """Raise SettingsError for the first value that is wrong, or does not fit another one."""
     settings = _validate(Settings, configuration)
     if settings.precision == "16-mixed" and settings.gradient_clip is not None and settings.optimizer.fused:
         raise SettingsError(

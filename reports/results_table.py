@@ -6,7 +6,7 @@ import data
 from launch import atomic, errors
 from models import WeightsError, cards
 
-from .markdown import table
+from .tables import markdown
 from .targets import TARGETS, WHY_UNDER_THE_FLOOR, targets
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,7 +48,7 @@ def short_table(files: Files) -> str:
         accuracies = [f"{test_accuracy(file):.2f}" if file else "no weights yet" for file in found]
         sizes = {f"{file.card['parameters']:,}": None for file in found if file}  # recipes may differ in size
         rows.append([f"`{network}`", *accuracies, " and ".join(sizes) or "-"])
-    return table(["weights", *(f"{info.title}, %" for info in data.DATASETS.values()), "parameters"], *rows)
+    return markdown(["weights", *(f"{info.title}, %" for info in data.DATASETS.values()), "parameters"], *rows)
 
 
 def long_table(files: Files) -> str:
@@ -72,7 +72,7 @@ def long_table(files: Files) -> str:
         if is_under_floor(file):
             reasons += f"\n`{name}` is below its floor: {WHY_UNDER_THE_FLOOR.get(name, 'no reason is recorded')}.\n"
     head = ["weights", "test %", "mean ± sd (seeds)", "floor", "goal", "parameters", "kB", "training time"]
-    return table(head, *rows) + reasons
+    return markdown(head, *rows) + reasons
 
 
 def duration(seconds: float) -> str:

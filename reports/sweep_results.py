@@ -23,10 +23,7 @@ class Job(NamedTuple):
 
 
 def read_jobs(folder: Path, swept: list[str]) -> list[Job]:
-    """Read the jobs of a sweep that have a metrics.json, ordered by folder; report damaged ones and skip them.
-
-    `swept` names the keys in which the jobs differ; without any but the seed, jobs are told apart by model and data.
-    """
+    """Read the jobs that have a metrics.json, with their values of `swept` keys; report damaged jobs and skip them."""
     jobs = []
     for file in sorted(folder.glob("*/metrics.json")):
         try:
@@ -44,10 +41,7 @@ def read_jobs(folder: Path, swept: list[str]) -> list[Job]:
 
 
 def summarise(jobs: list[Job]) -> list[dict[str, Any]]:
-    """Return a row of sweep.csv per combination of settings, ordered by validation accuracy, best first.
-
-    Accuracies are shares, their mean and standard deviation (of the sample) are over the finished runs.
-    """
+    """Return a row per combination of settings, best validation first, with mean and sd over its finished runs."""
     groups: dict[tuple[str, ...], list[Job]] = defaultdict(list)
     for job in jobs:
         groups[tuple(job.settings.values())].append(job)

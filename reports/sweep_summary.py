@@ -11,6 +11,7 @@ from launch import atomic
 from launch.errors import shown
 from launch.sweep import Outcome, Sweep
 
+from . import tables
 from .sweep_results import percent, read_jobs, summarise
 
 
@@ -45,19 +46,15 @@ def to_csv(rows: list[dict[str, Any]]) -> str:
 
 
 def print_table(folder: Path, rows: list[dict[str, Any]], keys: list[str]) -> None:
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    for key in keys:
-        table.add_column(key.replace(".", ".\n"), overflow="fold")
-    for head in ("runs", "val %", "test %", "seconds"):
-        table.add_column(head, justify="right", overflow="fold")
+    lines = []
     for row in rows:
         runs = f"{row['runs']}" + (f" of {row['runs'] + row['unfinished']}" if row["unfinished"] else "")
         accuracies = [percent(row[f"{split}_accuracy_mean"], row[f"{split}_accuracy_sd"]) for split in ("val", "test")]
         seconds = "-" if row["train_seconds_mean"] is None else f"{row['train_seconds_mean']:.0f}"
-        table.add_row(*(row[key] for key in keys), runs, *accuracies, seconds)
+        lines.append([*(row[key] for key in keys), runs, *accuracies, seconds])
+    names = [key.replace(".", ".\n") for key in keys]
+    table = tables.for_terminal(names, ["runs", "val %", "test %", "seconds"], lines)
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False, emoji=False)
     console.print("", table, f"mean ± standard deviation over the seeds -> {shown(folder)}/sweep.csv", sep="\n")

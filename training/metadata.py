@@ -13,20 +13,8 @@ from data.splits import Splits
 from . import machine
 from .distributed import Peers
 
-TRAINING_KEYS = (  # of the configuration, in every card
-    "seed",
-    "epochs",
-    "batch_size",
-    "loss",
-    "gradient_clip",
-    "ema",
-    "select",
-    "precision",
-    "compile",
-    "optimizer",
-    "scheduler",
-    "weights",
-)
+TRAINING_KEYS = ("seed", "epochs", "batch_size", "loss", "gradient_clip", "ema", "select", "precision", "compile")
+TRAINING_KEYS += ("optimizer", "scheduler", "weights")  # the parts of the configuration that every card has
 
 
 def run_metadata(config: DictConfig, network: nn.Module, peers: Peers) -> dict[str, Any]:

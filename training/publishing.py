@@ -21,10 +21,7 @@ OTHER_OVERRIDES = ("recipe", "seed", "run_dir", "resume", "trainer", "logger", "
 
 
 def train(recipe: str, seed: int) -> Path:
-    """Train a recipe to its end in runs/<recipe>/seed<seed>, or resume its run, and return the run folder.
-
-    Raises RunFailed if the training fails, or if the folder holds a run with overrides that change the recipe.
-    """
+    """Train a recipe to its end, or resume it, and return the run folder. Raises RunFailed if that is not its run."""
     folder = ROOT / "runs" / recipe / f"seed{seed}"
     is_begun = is_run(folder)
     overrides = [f"resume={folder}"] if is_begun else [f"recipe={recipe}", f"seed={seed}", f"run_dir={folder}"]
@@ -39,10 +36,9 @@ def train(recipe: str, seed: int) -> Path:
 
 
 def publish(name: str, folders: list[Path]) -> str:
-    """Publish the network of the first run, measured as it is stored, and return a line that says what was done.
+    """Publish the network of the first of these runs, measured as it is stored; return a line that says what was done.
 
-    `folders` are runs of the recipe `name` with different seeds. Raises WeightsError if the file would be too large, or
-    if it cannot be compared with published weights because one of them was not validated.
+    Raises WeightsError for a file that is too large, and where it cannot be compared with the published one.
     """
     runs = [cards.read(folder) for folder in folders]
     records = [json.loads((folder / "metrics.json").read_bytes()) for folder in folders]
@@ -73,10 +69,7 @@ def publish(name: str, folders: list[Path]) -> str:
 
 
 def measure_as_stored(run: cards.WeightsFile, storage: str) -> dict[str, Any]:
-    """Return the metrics of a run's network with its weights rounded by `storage`, on the splits that the run used.
-
-    `val` is None without validation; `quick` holds the metrics of the first QUICK test images.
-    """
+    """Return the metrics of a network whose weights are rounded by `storage`; `quick`: of the first test images."""
     network, card = load_network(run), run.card
     network.load_state_dict(restore(store(network, storage)))
     sizes = {key: card["training"][key] for key in ("train_size", "val_size", "test_size")}
