@@ -3,12 +3,13 @@
 import json
 import re
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import yaml
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from models import cards, did_you_mean
@@ -128,8 +129,11 @@ def explain(error: HydraException | OmegaConfBaseException, configs: Path) -> Ba
     first_line = (message.splitlines() or [type(error).__name__])[0]
     if key and ("is not in struct" in message or "is not in struct" in str(cause)):
         parent, _, name = key.rpartition(".")
-        section = getattr(cause, "parent_node", None)
+        section: Any = getattr(cause, "parent_node", None)
         keys = [str(k) for k in section if not str(k).startswith("_")] if parent and section else _keys(configs)
+        for group in section if not parent and section else ():  # lr=0.1 is meant to be optimizer.lr=0.1
+            if OmegaConf.is_dict(section[group]) and name in section[group]:
+                return SettingsError(f"there is no key {key!r}, did you mean '{group}.{name}'?")
         return SettingsError(f"there is no key {key!r}{did_you_mean(name, keys)}")
     if isinstance(error, OverrideParseException):
         return SettingsError(f"{error.override!r} cannot be read. Write key=value; quote values with spaces or commas.")

@@ -18,15 +18,19 @@ LONGEST_NAME = 200  # characters; most file systems allow 255 bytes
 
 
 class RunDir:
-    """A folder that only this process writes until the end of the context. Raises SettingsError if another has it."""
+    """Lock a folder for this process until the end of the context; the other processes of a run only read it.
 
-    def __init__(self, path: Path) -> None:
+    Raises SettingsError if another process has the lock.
+    """
+
+    def __init__(self, path: Path, read_only: bool = False) -> None:
         from filelock import FileLock, Timeout  # a tenth of a second that --help need not wait for
 
-        self.path = path
+        self.path, self.read_only = path, read_only
         self._lock = FileLock(path / ".lock")  # the system releases it however the process ends
         try:
-            self._lock.acquire(timeout=0)
+            if not read_only:
+                self._lock.acquire(timeout=0)
         except Timeout:
             raise SettingsError(f"another process is writing {path}. Wait for it, or choose another run_dir.") from None
 
@@ -53,21 +57,11 @@ class RunDir:
         self._lock.release()
 
     def write(self, name: str, content: str | bytes) -> None:
-        atomic.write(self.path / name, content.encode() if isinstance(content, str) else content)
+        if not self.read_only:
+            atomic.write(self.path / name, content.encode() if isinstance(content, str) else content)
 
     def __str__(self) -> str:
         return shown(self.path)
-
-
-class ReadOnlyRunDir(RunDir):
-    """The folder as the other processes of a run see it: they write nothing."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __exit__(self, *_: Any) -> None: ...
-
-    def write(self, name: str, content: str | bytes) -> None: ...
 
 
 def require_empty(run_dir: str) -> Path:

@@ -25,7 +25,7 @@ from data.splits import Splits
 from launch import settings
 from launch.errors import SettingsError
 from launch.processes import send_run_dir_to_launcher
-from launch.run_dir import ReadOnlyRunDir, RunDir, job_name, now
+from launch.run_dir import RunDir, job_name, now
 from models import cards
 from models.weights import initialize_from, serialize
 
@@ -177,7 +177,7 @@ def network_arguments(config: DictConfig) -> dict[str, Any]:
 def open_run_dir(config: DictConfig, runs: Path, network: nn.Module, peers: Peers) -> RunDir:
     """Open the folder to write in the first process, and the same one to read in the others."""
     if peers.rank:
-        return ReadOnlyRunDir(peers.broadcast(None))
+        return RunDir(peers.broadcast(None), read_only=True)
     if config.resume:
         run_dir = RunDir(Path(config.resume))
     else:

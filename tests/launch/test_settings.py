@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from launch import settings
 from launch.errors import SettingsError
+from launch.overrides import quote
 
 
 def check(*overrides: str) -> None:
@@ -105,6 +107,7 @@ def test_invalid_configuration_is_refused(overrides: list[str], says: str) -> No
             "there is no key 'optimizer.weight_deacy', did you mean 'weight_decay'? Valid: ",
         ),
         (["model.activaton=relu"], "there is no key 'model.activaton', did you mean 'activation'? Valid: name, "),
+        (["lr=0.1"], "there is no key 'lr', did you mean 'optimizer.lr'?"),
         (["modle=lenet"], "there is no key 'modle', did you mean 'model'? Valid: "),
         (["model=lenet,mlp"], "several values make a sweep, which needs -m."),
         (["epochs=[1"], "'epochs=[1' cannot be read"),
@@ -143,3 +146,8 @@ def test_help_does_not_import_torch(tmp_path: Path) -> None:
     assert "lenet" in done.stdout
     assert " torch" not in done.stderr
     assert " hydra" in done.stderr  # the list of imports was printed
+
+
+@pytest.mark.parametrize("path", ["C:\\Users\\x y", "\\\\server\\share\\", "/tmp/a\\b", "it's", "a\\'b", "plain"])
+def test_quoted_path_is_read_back_by_hydra(path: str) -> None:
+    assert OverridesParser.create().parse_override(f"run_dir={quote(path)}").value() == path
