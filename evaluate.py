@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from data import DATASETS, TRAIN_IMAGES, DataError, load
 from launch import errors, flags
 from models import WeightsError, cards
-from reports import tables
-from reports.sweep_results import percent
+from reports.tables import for_terminal, percent
 
 if TYPE_CHECKING:
     from data.splits import Images, Splits
@@ -150,9 +149,10 @@ def print_list() -> int:
         except WeightsError as error:
             status, _ = errors.report(error)
             continue
-        val, test = (percent(metrics and metrics["accuracy"]) for metrics in map(card["metrics"].get, ("val", "test")))
-        rows.append([name, val, test, f"{card['parameters']:,}", f"{len(content) / 1e3:,.0f}"])
-    Console(highlight=False).print(tables.for_terminal(["name"], ["val %", "test %", "parameters", "kB"], rows))
+        val, test = (card["metrics"][split] for split in ("val", "test"))
+        accuracies = [percent(each and each["accuracy"]) for each in (val, test)]
+        rows.append([name, *accuracies, f"{card['parameters']:,}", f"{len(content) / 1e3:,.0f}"])
+    Console(highlight=False).print(for_terminal(["name"], ["val %", "test %", "parameters", "kB"], rows))
     return status
 
 

@@ -39,7 +39,7 @@ class ProcessLost(Exception):
 
     def __init__(self, message: str, folder: Path | None = None) -> None:
         super().__init__(message)
-        self.status, self.folder = 6, folder
+        self.folder = folder
 
 
 STATUS = {RunFailed: 1, SettingsError: 2, DataError: 3, WeightsError: 4, MachineError: 5, ProcessLost: 6}
@@ -71,7 +71,8 @@ def report(error: BaseException, rank: int = 0) -> tuple[int, str]:
 def _explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, Interrupted | ProcessLost):
         resume = shlex.quote(f"resume={shown(error.folder)}") if error.folder else ""
-        return error.status, f"{error}. Resume with: uv run train.py {resume}" if resume else f"{error}."
+        status = error.status if isinstance(error, Interrupted) else STATUS[ProcessLost]
+        return status, f"{error}. Resume with: uv run train.py {resume}" if resume else f"{error}."
     if type(error) in STATUS:
         return STATUS[type(error)], str(error)
     if isinstance(error, OSError) and error.errno in MACHINE_ERRNO:

@@ -23,7 +23,7 @@ PRINTS = ("help", "hydra_help", "version", "cfg", "info", "shell_completion")  #
 
 
 class Command(NamedTuple):
-    """The arguments for Hydra, and the sweep if it is one."""
+    """Hold the arguments for Hydra, and the sweep if it is one."""
 
     arguments: list[str]
     sweep: sweep.Sweep | None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import atomic
-from .errors import MachineError, SettingsError, shown
+from .errors import Interrupted, MachineError, SettingsError, shown
 
 SWEEP_RECORD = "sweep.yaml"  # of a sweep's folder, as config.yaml is of a run's
 JOB_PREFIX = ("model", "data", "seed")  # what every job's name starts with
@@ -18,10 +18,7 @@ LONGEST_NAME = 200  # characters; most file systems allow 255 bytes
 
 
 class RunDir:
-    """Lock a folder for this process until the end of the context; the other processes of a run only read it.
-
-    Raises SettingsError if another process has the lock.
-    """
+    """Lock a folder until the end of the context, unless read-only. Raises SettingsError if it is locked already."""
 
     def __init__(self, path: Path, read_only: bool = False) -> None:
         from filelock import FileLock, Timeout  # a tenth of a second that --help need not wait for
@@ -36,10 +33,7 @@ class RunDir:
 
     @classmethod
     def create(cls, run_dir: str | None, runs: Path, name: str, size: int) -> "RunDir":
-        """Create `run_dir`, or else `runs`/`name` (with `-2` appended if taken), for a run that writes `size` bytes.
-
-        Raises SettingsError if `run_dir` already holds something, MachineError if it cannot be written or is too small.
-        """
+        """Create `run_dir`, or else `runs`/`name` (with `-2` appended if taken), for a run that writes `size` bytes."""
         wanted = require_empty(run_dir) if run_dir else runs
         try:
             _require_space(wanted, size)
@@ -53,7 +47,9 @@ class RunDir:
     def __enter__(self) -> "RunDir":
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, Interrupted) and is_run(self.path):
+            error.folder = self.path
         self._lock.release()
 
     def write(self, name: str, content: str | bytes) -> None:

@@ -1,4 +1,4 @@
-"""The one place that installs handlers for Ctrl-C (SIGINT) and SIGTERM."""
+"""Install handlers for Ctrl-C (SIGINT) and SIGTERM; no other file does, but the first lines of train.py."""
 
 import contextlib
 import os

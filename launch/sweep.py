@@ -22,7 +22,7 @@ OUTCOMES = ".outcomes"  # a folder for the outcomes of jobs that a launcher ran 
 
 
 class Outcome(NamedTuple):
-    """How a job ended: its exit status, and the line that says why."""
+    """Hold how a job ended: its exit status, and the line that says why."""
 
     job: str
     status: int
@@ -35,7 +35,7 @@ class Outcome(NamedTuple):
 
 
 class Sweep(NamedTuple):
-    """What a sweep was started with; `named_by` are the keys in which its jobs differ, and which name their folders."""
+    """Hold what a sweep was started with; `named_by` are the keys in which its jobs differ, and which name them."""
 
     folder: Path
     overrides: list[str]
@@ -74,9 +74,7 @@ def start(folder: Path, overrides: list[str], may_rename: bool) -> Sweep:
 
 
 def resume(folder: Path, given: list[str]) -> Sweep:
-    """Resume a sweep with further overrides. Raises SettingsError if they would change a job that has started; they
-    may add seeds, for example.
-    """
+    """Resume a sweep with further overrides. Raises SettingsError if they would change a job that has started."""
     content = read_yaml(folder / SWEEP_RECORD, dict)
     try:
         recorded, named_by = list(content["overrides"]), list(content["named_by"])
@@ -95,7 +93,7 @@ def resume(folder: Path, given: list[str]) -> Sweep:
 
 
 def _ends_at_an_epoch(config: Path) -> bool:
-    """Whether the schedule of this job depends on the number of epochs."""
+    """Return whether the schedule of this job depends on the number of epochs."""
     return "epochs" in (read_yaml(config, dict).get("scheduler") or ())
 
 

@@ -11,7 +11,8 @@ from markupsafe import Markup
 from launch.sweep import Outcome, Sweep
 
 from . import page
-from .sweep_results import Job, percent
+from .sweep_results import Job
+from .tables import percent
 
 LINES = [(colour, line) for line in ("solid", "dashed", "dotted") for colour in page.SERIES]
 OTHER_LINES = ("muted", "solid")  # of all combinations after the first fifteen

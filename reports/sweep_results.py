@@ -56,10 +56,3 @@ def summarise(jobs: list[Job]) -> list[dict[str, Any]]:
         row["train_seconds_mean"] = round(mean(each["train_seconds"] for each in finished), 2) if finished else None
         rows.append(row)
     return sorted(rows, key=lambda row: -(row["val_accuracy_mean"] or 0))
-
-
-def percent(share: float | None, deviation: float | None = None) -> str:
-    """Format a share in %, with its standard deviation if there is one; "-" for None."""
-    if share is None:
-        return "-"
-    return f"{100 * share:.2f}" + (f" ± {100 * deviation:.2f}" if deviation is not None else "")

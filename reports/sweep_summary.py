@@ -11,8 +11,8 @@ from launch import atomic
 from launch.errors import shown
 from launch.sweep import Outcome, Sweep
 
-from . import tables
-from .sweep_results import percent, read_jobs, summarise
+from .sweep_results import read_jobs, summarise
+from .tables import for_terminal, percent
 
 
 def write(sweep: Sweep, outcomes: list[Outcome]) -> None:
@@ -55,6 +55,6 @@ def print_table(folder: Path, rows: list[dict[str, Any]], keys: list[str]) -> No
         seconds = "-" if row["train_seconds_mean"] is None else f"{row['train_seconds_mean']:.0f}"
         lines.append([*(row[key] for key in keys), runs, *accuracies, seconds])
     names = [key.replace(".", ".\n") for key in keys]
-    table = tables.for_terminal(names, ["runs", "val %", "test %", "seconds"], lines)
+    table = for_terminal(names, ["runs", "val %", "test %", "seconds"], lines)
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False, emoji=False)
     console.print("", table, f"mean ± standard deviation over the seeds -> {shown(folder)}/sweep.csv", sep="\n")

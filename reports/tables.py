@@ -28,3 +28,10 @@ def for_terminal(names: Sequence[str], numbers: Sequence[str], rows: Sequence[Se
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def percent(share: float | None, deviation: float | None = None) -> str:
+    """Format a share in %, with its standard deviation if there is one; "-" for None."""
+    if share is None:
+        return "-"
+    return f"{100 * share:.2f}" + (f" ± {100 * deviation:.2f}" if deviation is not None else "")

@@ -52,10 +52,7 @@ def any_saved(folder: Path) -> bool:
 
 
 def newest(folder: Path) -> Path | None:
-    """Return the newest checkpoint that is intact, None where none was ever saved.
-
-    Raises WeightsError if all are damaged.
-    """
+    """Return the newest intact checkpoint, None where none was saved. Raises WeightsError if all are damaged."""
     entries, reason = _index(folder), ""
     for index in range(len(entries) - 1, -1, -1):
         path = folder / entries[index]["file"]

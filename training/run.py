@@ -1,4 +1,4 @@
-"""One run: from a checked configuration to trained, tested and stored weights, and the folder that holds them.
+"""Train, test and store the weights of one run, from a checked configuration to the folder that holds them.
 
 Importing this takes seconds, so train.py does it once the command has passed all checks that do not need torch.
 """
@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 import models
+from data import DATASETS
 from data.augmentation import Augmentation
 from data.batches import Preprocess
 from data.splits import Splits
@@ -52,7 +53,7 @@ class Parts(NamedTuple):
     """Hold the objects that a configuration describes."""
 
     splits: Splits
-    augment: Augmentation
+    augment: Augmentation | None
     network: nn.Module
     optimizer: Callable[..., torch.optim.Optimizer]
     scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler]
@@ -104,8 +105,7 @@ def run(
             module = ClassificationModule(
                 parts.network, parts.optimizer, parts.scheduler, **config.loss, ema=config.ema
             )
-            augment = None if parts.augment.is_off else parts.augment
-            batches = DeviceDataModule(splits, preprocess, augment, config.batch_size, config.seed)
+            batches = DeviceDataModule(splits, preprocess, parts.augment, config.batch_size, config.seed)
             with peers.detect_lost_process(run_dir.path):
                 trainer.fit(module, datamodule=batches, ckpt_path=checkpoint, weights_only=True)
             peers.leave()
@@ -137,23 +137,29 @@ def build(config: DictConfig) -> Parts:
     """Make the parts of a configuration. Raises an error for what does not fit, before anything is written."""
     torch.manual_seed(config.seed)
     data: Any = OmegaConf.to_container(config.data, resolve=True)
-    augment = data.pop("augment")
-    settings.check_arguments("data.augment", Augmentation, augment, "fill")
+    augment = make_augmentation(data.pop("augment"), DATASETS[config.data.name].mean)
     arguments = network_arguments(config)
     settings.check_arguments("model", models.network_class(config.model.name), arguments)
 
     network = instantiate(config.model, _convert_="all")
-    splits = instantiate(data)  # after the network, which may refuse its arguments in less time
     optimizer = instantiate(config.optimizer, _convert_="all")
     scheduler = instantiate(config.scheduler)
     settings.check_arguments("scheduler", scheduler.func, scheduler.keywords, "optimizer", "steps_per_epoch")
     if config.weights and not (config.resume and checkpoint_files.any_saved(Path(config.resume) / "checkpoints")):
         initialize_from(network, arguments, cards.read(config.weights))
     try_optimizer(optimizer, scheduler)
+    splits = instantiate(data)  # last, because reading takes longest
+    return Parts(splits, augment, network, optimizer, scheduler)
+
+
+def make_augmentation(arguments: dict[str, Any], mean: float) -> Augmentation | None:
+    """Return the augmentation of the training images, None where all of it is off. Raises SettingsError."""
+    settings.check_arguments("data.augment", Augmentation, arguments, "fill")
     try:
-        return Parts(splits, Augmentation(255 * splits.info.mean, **augment), network, optimizer, scheduler)
+        augment = Augmentation(255 * mean, **arguments)
     except ValueError as error:
         raise SettingsError(str(error)) from None
+    return None if augment.is_off else augment
 
 
 def try_optimizer(optimizer: Callable[..., Any], scheduler: Callable[..., Any]) -> None:

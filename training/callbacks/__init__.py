@@ -1,1 +1,1 @@
-"""What a run does besides its steps, each in a callback of its own; `training.loop` says when each one acts."""
+"""Act during a run besides its steps, each task in a callback of its own; `training.loop` says when each one acts."""
