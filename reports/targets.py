@@ -20,5 +20,5 @@ WHY_UNDER_THE_FLOOR: dict[str, str] = {}  # recipe: the reason, printed below th
 
 def targets(recipe: str) -> tuple[float, float] | None:
     """Return the floor and the goal of `<network>-<data>` in %; None for a recipe that is not meant to be published."""
-    network, _, data_set = recipe.partition("-")
+    network, _, data_set = recipe.rpartition("/")[2].partition("-")
     return TARGETS.get(network, {}).get(data_set)

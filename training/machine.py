@@ -25,6 +25,7 @@ def choose_accelerator(wanted: str) -> str:
     if wanted == "cuda" and not available:
         raise MachineError("there is no CUDA GPU here that torch can use. Choose cpu or auto.")
     if available and wanted != "cpu":
+        torch.backends.cudnn.allow_tf32 = False  # 32-true is 32 bits; the fast precision is bf16-mixed
         return "cuda"
     keep_memory()
     return "cpu"

@@ -1,52 +1,39 @@
-"""Train a recipe in processes of their own, and publish the network of its first seed in weights/."""
+"""Publish the network that a recipe has trained, in weights/."""
 
 import json
-import sys
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 import data
-from launch import atomic, errors, processes, resume
-from launch.run_dir import is_run
+from launch import atomic, errors, resume
+from launch.trainings import Training
 from models import WeightsError, cards
 from models.description import describe
 from models.weights import load_network, restore, serialize, store
 
 from .evaluation import QUICK, compute_metrics, measure, preprocess_of
 
-ROOT = Path(__file__).resolve().parents[1]
 MAX_FILE, MAX_FLOAT16_FILE, MAX_ALL_FILES = 16 << 20, 6 << 20, 90 << 20  # bytes
 OTHER_OVERRIDES = ("recipe", "seed", "run_dir", "resume", "trainer", "logger", "checkpoint", "report")
 
 
-def train(recipe: str, seed: int) -> Path:
-    """Train a recipe to its end, or resume it, and return the run folder. Raises RunFailed if that is not its run."""
-    folder = ROOT / "runs" / recipe / f"seed{seed}"
-    is_begun = is_run(folder)
-    overrides = [f"resume={folder}"] if is_begun else [f"recipe={recipe}", f"seed={seed}", f"run_dir={folder}"]
-    if processes.run([sys.executable, str(ROOT / "train.py"), *overrides], cwd=ROOT):
-        hint = f" If the recipe has changed since, remove {errors.shown(folder)}." if is_begun else ""
-        raise errors.RunFailed(f"{recipe} was not trained with seed {seed}.{hint}")
-    recorded = resume.read_yaml(folder / ".hydra" / "overrides.yaml", list)
-    changed = [each for each in recorded if resume.key_of(each).split(".")[0] not in OTHER_OVERRIDES]
-    if changed or f"recipe={recipe}" not in recorded:
-        raise errors.RunFailed(f"{folder} is not a run of {recipe}: its overrides are {recorded}.")
-    return folder
-
-
-def publish(name: str, folders: list[Path]) -> str:
+def publish(trainings: list[Training], device: str) -> str:
     """Publish the network of the first of these runs, measured as it is stored; return a line that says what was done.
 
-    Raises WeightsError for a file that is too large, and where it cannot be compared with the published one.
+    Raises RunFailed where a run did not end or is not one of its recipe, WeightsError for a file that is too large, and
+    where it cannot be compared with the published one.
     """
+    for training in trainings:
+        require_finished(training)
+    name, folders = trainings[0].name, [training.folder for training in trainings]
     runs = [cards.read(folder) for folder in folders]
     records = [json.loads((folder / "metrics.json").read_bytes()) for folder in folders]
     card = runs[0].card
     storage = "float16" if 2 * records[0]["parameters"] <= MAX_FLOAT16_FILE else "int8"
-    measured = [measure_as_stored(run, storage) for run in runs]
+    measured = [measure_as_stored(run, storage, device) for run in runs]
     fields = {key: value for key, value in card.items() if key not in ("network", "arguments", "storage")}
-    fields |= {"name": name, "metrics": measured[0], **provenance(name, card, records[0])}
+    fields |= {"name": name, "metrics": measured[0], **provenance(trainings[0].recipe, card, records[0])}
     fields["accuracy_over_seeds"] = {
         "seeds": [record["seed"] for record in records],
         **{
@@ -64,25 +51,37 @@ def publish(name: str, folders: list[Path]) -> str:
     cards.PUBLISHED.mkdir(exist_ok=True)
     atomic.write(file.path, content)
     write_card(file)
-    accuracy = file.card["metrics"]["test"]["accuracy"]
-    return f"{name}: test accuracy {accuracy:.4f}, {len(content) / 1e3:.0f} kB, published"
+    trained, stored = (each["test"]["accuracy"] for each in (records[0], measured[0]))
+    return f"{name}: test accuracy {stored:.4f} as stored ({trained:.4f} as trained), {len(content) / 1e3:.0f} kB"
 
 
-def measure_as_stored(run: cards.WeightsFile, storage: str) -> dict[str, Any]:
+def require_finished(training: Training) -> None:
+    """Raise RunFailed where a training did not end, or was not one by the recipe as it is now."""
+    if training.status:
+        why = "".join(training.errors.splitlines()[-1:]).removeprefix("refzoo: ")
+        hint = f" If the recipe has changed since, remove {errors.shown(training.folder)}." if training.is_begun else ""
+        raise errors.RunFailed(f"{training} ended with status {training.status}: {why}{hint}")
+    recorded = resume.read_yaml(training.folder / ".hydra" / "overrides.yaml", list)
+    changed = [each for each in recorded if resume.key_of(each).split(".")[0] not in OTHER_OVERRIDES]
+    if changed or f"recipe={training.recipe}" not in recorded:
+        raise errors.RunFailed(f"{training.folder} is not a run of {training.recipe}: its overrides are {recorded}.")
+
+
+def measure_as_stored(run: cards.WeightsFile, storage: str, device: str) -> dict[str, Any]:
     """Return the metrics of a network whose weights are rounded by `storage`; `quick`: of the first test images."""
     network, card = load_network(run), run.card
     network.load_state_dict(restore(store(network, storage)))
     sizes = {key: card["training"][key] for key in ("train_size", "val_size", "test_size")}
     splits = data.load(card["data"], card["arguments"]["num_classes"], **sizes)
-    metrics, logits = measure(network, splits, preprocess_of(card))
+    metrics, logits = measure(network, splits, preprocess_of(card), device)
     return metrics | {"quick": compute_metrics(logits[:QUICK], splits.test.labels[:QUICK])}
 
 
-def provenance(name: str, card: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+def provenance(recipe: str, card: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a card on the training, by the run's metrics.json, and on the size."""
     stages = describe(card["network"], **card["arguments"])
     return {
-        "command": f"uv run train.py recipe={name} seed={record['seed']}",
+        "command": f"uv run train.py recipe={recipe} seed={record['seed']}",
         "seed": record["seed"],
         "hardware": record.get("machine", record["device"]),
         "train_seconds": record["train_seconds"],

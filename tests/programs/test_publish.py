@@ -3,18 +3,20 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, RunTrain
+from conftest import ROOT, Run, RunTrain
 
 import data
 import evaluate
 import models
 import publish
 from data.splits import Images
-from launch import errors, flags, processes
+from launch import errors, flags, trainings
+from launch.trainings import Training
 from models import WeightsError, cards
 from reports import results_table, targets
 from training import publishing
@@ -27,7 +29,7 @@ PUBLISHED = cards.published()
 def publish_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Publish into an empty folder with two pages, and return its weights folder."""
     monkeypatch.setattr(cards, "PUBLISHED", tmp_path / "weights")
-    monkeypatch.setattr(publishing, "ROOT", tmp_path)
+    monkeypatch.setattr(publish, "ROOT", tmp_path)
     pages = {tmp_path / "short.md": results_table.short_table, tmp_path / "long.md": results_table.long_table}
     monkeypatch.setattr(results_table, "PAGES", pages)
     for page in pages:
@@ -35,10 +37,21 @@ def publish_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "weights"
 
 
+def as_trained(recipe: str, *runs: Run) -> list[Training]:
+    """Return these runs as if publish.py had trained them by the recipe."""
+    trainings = []
+    for run in runs:
+        training = Training(recipe, run.metrics["seed"], run.folder.parent)
+        training.folder, training.status = run.folder, 0
+        (run.folder / ".hydra/overrides.yaml").write_text(f"- recipe={recipe}\n- run_dir=x\n")
+        trainings.append(training)
+    return trainings
+
+
 @pytest.mark.slow
 def test_card_holds_the_metrics_of_the_stored_weights(run_train: RunTrain, publish_folder: Path) -> None:
     runs = [run_train("model=lenet", "optimizer.lr=0.01", f"seed={seed}", folder=str(seed)) for seed in (1, 2)]
-    message = publishing.publish("lenet-mnist", [run.folder for run in runs])
+    message = publishing.publish(as_trained("lenet-mnist", *runs), "cpu")
     card, network = models.card("lenet-mnist"), models.load("lenet-mnist")
     assert card["storage"] == "float16"
     splits = data.load("mnist", train_size=600, val_size=400)
@@ -72,28 +85,31 @@ def accuracy_in_16_bits(network: torch.nn.Module, images: Images, card: dict) ->
 
 @pytest.mark.slow
 def test_better_weights_are_kept(run_train: RunTrain, publish_folder: Path) -> None:
-    worse = run_train("model=softmax_regression", "epochs=1", "optimizer.lr=1e-5", folder="worse").folder
-    better = run_train("model=softmax_regression", "epochs=1", folder="better").folder
-    publishing.publish("softmax_regression-mnist", [worse])
+    def train(folder: str, *settings: str) -> list[Training]:
+        run = run_train("model=softmax_regression", "epochs=1", *settings, folder=folder)
+        return as_trained("softmax_regression-mnist", run)
+
+    worse, better = train("worse", "optimizer.lr=1e-5"), train("better")
+    publishing.publish(worse, "cpu")
     first = (publish_folder / "softmax_regression-mnist.safetensors").read_bytes()
-    publishing.publish("softmax_regression-mnist", [better])
+    publishing.publish(better, "cpu")
     second = (publish_folder / "softmax_regression-mnist.safetensors").read_bytes()
     assert first != second
-    assert "are better on validation, and are kept" in publishing.publish("softmax_regression-mnist", [worse])
+    assert "are better on validation, and are kept" in publishing.publish(worse, "cpu")
     assert (publish_folder / "softmax_regression-mnist.safetensors").read_bytes() == second
-    unvalidated = run_train("model=softmax_regression", "epochs=1", "data.val_size=0", folder="unvalidated").folder
+    unvalidated = train("unvalidated", "data.val_size=0")
     with pytest.raises(WeightsError, match="weights without validation cannot be compared"):
-        publishing.publish("softmax_regression-mnist", [unvalidated])
+        publishing.publish(unvalidated, "cpu")
     card = publish_folder / "softmax_regression-mnist.json"
     for damage in (card.unlink, lambda: card.write_text("{"), lambda: card.write_text(card.read_text() + "x")):
         damage()
         assert publish.is_missing("softmax_regression-mnist")
-        assert "are kept" in publishing.publish("softmax_regression-mnist", [worse])  # by the card in the file
+        assert "are kept" in publishing.publish(worse, "cpu")  # by the card in the file
         assert not publish.is_missing("softmax_regression-mnist")
         assert (publish_folder / "softmax_regression-mnist.safetensors").read_bytes() == second
     (publish_folder / "softmax_regression-mnist.safetensors").write_bytes(second[:-1])
     assert publish.is_missing("softmax_regression-mnist")
-    publishing.publish("softmax_regression-mnist", [worse])  # damaged ones are replaced
+    publishing.publish(worse, "cpu")  # damaged ones are replaced
     assert not publish.is_missing("softmax_regression-mnist")
 
 
@@ -102,13 +118,13 @@ def test_large_networks_are_stored_in_8_bits(
     run_train: RunTrain, publish_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publishing, "MAX_FLOAT16_FILE", 100_000)
-    run = run_train("model=mlp", "epochs=1")
-    publishing.publish("mlp-mnist", [run.folder])
+    mlp = as_trained("mlp-mnist", run_train("model=mlp", "epochs=1"))
+    publishing.publish(mlp, "cpu")
     assert models.card("mlp-mnist")["storage"] == "int8"
     assert (publish_folder / "mlp-mnist.safetensors").stat().st_size < 1.1 * 203_530
     monkeypatch.setattr(publishing, "MAX_FILE", 100_000)
     with pytest.raises(WeightsError, match="at most 100000 may be published"):
-        publishing.publish("mlp-mnist", [run.folder])
+        publishing.publish(mlp, "cpu")
     monkeypatch.undo()
 
 
@@ -120,29 +136,35 @@ def test_missing_recipes_are_trained_resumed_and_published(
     name, calls, statuses = "softmax_regression-mnist", [], {}
     short = ("epochs=1", "data.train_size=600", "data.val_size=400", "trainer=cpu")
 
-    def train(words: list[str], cwd: Path) -> int:
-        calls.append(words[2:])
-        (folder,) = (Path(word.partition("=")[2]) for word in words if word.startswith(("run_dir=", "resume=")))
-        seed = int(folder.name.removeprefix("seed"))
-        if not statuses.get(seed) and not folder.exists():
-            run_train(f"recipe={name}", *short, f"seed={seed}", f"run_dir={folder}")
-            (folder / ".hydra/overrides.yaml").write_text(f"- recipe={name}\n- seed={seed}\n- run_dir=x\n")
-        if statuses.get(seed) == 143:
-            raise errors.Interrupted("stopped by SIGTERM", 143)
-        return statuses.get(seed, 0)
+    def train(wanted: list[Training], jobs: int) -> Iterator[Training]:
+        assert jobs == 3
+        for training in wanted:
+            calls.append(training.command()[2:])
+            training.status = statuses.get(training.seed, 0)
+            if training.status == 143:
+                raise errors.Interrupted("stopped by SIGTERM", 143)
+            if training.status:
+                training.errors = "a warning\nrefzoo: the loss is nan.\n"
+            elif not training.is_begun:
+                folder = training.folder
+                run_train(f"recipe={name}", *short, f"seed={training.seed}", f"run_dir={folder}")
+                (folder / ".hydra/overrides.yaml").write_text(f"- recipe={name}\n- run_dir=x\n")
+            yield training
 
-    monkeypatch.setattr(processes, "run", train)
+    monkeypatch.setattr(trainings, "train", train)
     for module in (targets, results_table):
         monkeypatch.setattr(module, "TARGETS", {"softmax_regression": {"mnist": (10.0, 20.0)}})
     monkeypatch.setattr(publish, "recipes", lambda: ["fast-mnist", name])  # the first has no targets
 
     def publish_missing() -> int:
-        monkeypatch.setattr("sys.argv", ["publish", "--missing", "--seeds", "1,2"])
+        monkeypatch.setattr("sys.argv", ["publish", "--missing", "--seeds", "1,2", "--jobs", "3"])
         return flags.status_of(publish.main)
 
     statuses[2] = 1
     assert publish_missing() == 1
     assert not cards.published()
+    says = capfd.readouterr().err
+    assert f"refzoo: {name} seed 2 ended with status 1: the loss is nan.\nrefzoo: not published: {name}." in says
     folder = publish_folder.parent / "runs" / name
     assert calls == [
         [f"recipe={name}", "seed=1", f"run_dir={folder}/seed1"],
@@ -165,9 +187,11 @@ def test_missing_recipes_are_trained_resumed_and_published(
     calls.clear()
     assert publish_missing() == 0
     assert not calls
+    finished = Training(name, 1, folder.parent)
+    finished.status = 0
     (folder / "seed1/.hydra/overrides.yaml").write_text(f"- recipe={name}\n- optimizer.lr=1\n")
     with pytest.raises(errors.RunFailed, match="is not a run of"):
-        publishing.train(name, 1)
+        publishing.publish([finished], "cpu")
 
 
 def test_result_below_its_floor_needs_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ import torch
 import yaml
 from conftest import ROOT, SMALL_DENSENET, Run, RunTrain
 
+import models
 from launch import atomic
 from training import checkpoint_files
 from training.callbacks.interruption import Interruption
@@ -106,6 +107,24 @@ def test_interrupted_and_resumed_run_equals_an_uninterrupted_one(
         resumed = resume(folder=f"at{step}")
         assert resumed.status == 0, resumed.errors
         assert outcome(resumed) == outcome(whole), step
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("step", [2, 6, 8])
+def test_run_resumed_on_a_gpu_is_close_to_an_uninterrupted_one(
+    small: RunTrain, resume: RunTrain, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    settings = ("model=mlp", "model.dropout=0.5", "data.augment.shift=2", "trainer=gpu")
+    whole = small(*settings, folder="whole")
+    with monkeypatch.context() as patch:
+        interrupt_in_step(step, patch)
+        assert small(*settings).status == 130
+    resumed = resume()
+    assert (whole.status, resumed.status) == (0, 0), resumed.errors
+    expected, found = (models.load(run.folder).state_dict() for run in (whole, resumed))
+    for key, tensor in expected.items():
+        torch.testing.assert_close(found[key], tensor, rtol=0, atol=1e-4, msg=key)  # a step moves a weight by 1e-3
 
 
 @pytest.mark.slow
