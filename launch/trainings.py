@@ -37,7 +37,7 @@ class Training:
         return [sys.executable, str(PROGRAM), *([f"resume={self.folder}"] if self.is_begun else fresh)]
 
     def progress(self) -> tuple[int, int, str]:
-        """Return the epochs done, all epochs (1 until they are known), and the figures of the last one."""
+        """Return the epochs done, all epochs (1 until they are known), and the last validation accuracy."""
         try:
             with (self.folder / "metrics.csv").open(encoding="utf-8") as file:
                 rows: list[dict[str, Any]] = list(csv.DictReader(file))
@@ -46,8 +46,8 @@ class Training:
             return 0, 1, ""
         if not rows:
             return 0, epochs, ""
-        accuracy = f"validation {float(rows[-1]['val_accuracy']):.4f}, " if rows[-1]["val_accuracy"] else ""
-        return int(rows[-1]["epoch"]), epochs, f"{accuracy}{rows[-1]['images_per_second']} images/s"
+        accuracy = rows[-1]["val_accuracy"]
+        return int(rows[-1]["epoch"]), epochs, f"validation {float(accuracy):.4f}" if accuracy else ""
 
 
 def train(trainings: Iterable[Training], jobs: int) -> Generator[Training]:
@@ -96,8 +96,8 @@ class Display:
 
         console = Console(highlight=False)
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=12), MofNCompleteColumn())
-        figures = (TextColumn("{task.fields[figures]}"), TimeRemainingColumn(compact=True))
-        self.bars = Progress(*columns, *figures, console=console, disable=not console.is_terminal)
+        accuracy = (TextColumn("{task.fields[accuracy]}"), TimeRemainingColumn(compact=True))
+        self.bars = Progress(*columns, *accuracy, console=console, disable=not console.is_terminal)
         self.tasks: dict[Training, Any] = {}
         self.done: dict[Training, int] = {}
 
@@ -109,14 +109,14 @@ class Display:
         self.bars.stop()
 
     def show(self, training: Training) -> None:
-        done, epochs, figures = training.progress()
+        done, epochs, accuracy = training.progress()
         if training not in self.tasks:
-            self.tasks[training] = self.bars.add_task(str(training), total=epochs, figures="")
+            self.tasks[training] = self.bars.add_task(str(training), total=epochs, accuracy="")
             self.done[training] = done  # by an earlier process
             self._print(f"{training}: {'resumes' if training.is_begun else 'begins'}")
-        self.bars.update(self.tasks[training], total=epochs, completed=done, figures=figures)
+        self.bars.update(self.tasks[training], total=epochs, completed=done, accuracy=accuracy)
         if done > self.done[training] and self.bars.disable:
-            self._print(f"{training}: epoch {done}/{epochs}, {figures}")
+            self._print(f"{training}: epoch {done}/{epochs}, {accuracy}")
         self.done[training] = done
 
     def close(self, training: Training) -> None:
