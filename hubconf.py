@@ -1,7 +1,7 @@
 """Build the networks through `torch.hub`, untrained or trained:
 
     torch.hub.load("<this folder>", "resnet18", source="local", image_size=28)
-    torch.hub.load("<this folder>", "resnet18", source="local", weights="fashion_mnist")
+    torch.hub.load("<this folder>", "lenet", source="local", weights="fashion_mnist")
 
 `torch.hub` runs this file inside the caller's program, which may have a package `models` of its own. Ours is therefore
 imported as `refzoo_models`, which does not mix with the caller's. A network that was pickled whole needs this name, and

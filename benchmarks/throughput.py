@@ -182,6 +182,7 @@ def take_turns(ways: Iterable[str], name: str, batches: int, rounds: int, args: 
             process.start()
             theirs.close()  # or recv would not notice that the process closed it
             started[way] = process, turns
+        for process, turns in started.values():  # they have begun at the same time
             wait_and_stop(process, turns)
         for _ in range(rounds):
             rates = {}
@@ -210,7 +211,8 @@ def wait_and_stop(process: SpawnProcess, turns: Connection) -> float:
 
 def measure(name: str, batches: int, args: argparse.Namespace) -> list[Rates]:
     """Measure one turn: all rounds of all ways."""
-    return take_turns([*WAYS, *(COMPILED if args.compile else ())], name, batches, ROUNDS, args)
+    ways = ["bare loop", "train.py"] if args.brief else list(WAYS)
+    return take_turns([*ways, *(COMPILED if args.compile else ())], name, batches, ROUNDS, args)
 
 
 def choose_batches(name: str, args: argparse.Namespace) -> int:
@@ -228,10 +230,17 @@ def rows(networks: dict[str, Any], batch_size: int) -> list[list[str]]:
         for way in rounds[0]:
             rates = [each[way] for each in rounds]
             others = ["bare loop, compiled"] if way in COMPILED else ["bare loop", "DataLoader"]
-            ratios = [median_and_quartiles([each[way] / each[other] for each in rounds], ".2f") for other in others]
+            ratios = [ratio(rounds, way, other) for other in others]
             step = f"{1e3 * batch_size / statistics.median(rates):.4g}"
             table.append([name, way, median_and_quartiles(rates, ",.0f"), step, *ratios, *[""] * (2 - len(ratios))])
     return table
+
+
+def ratio(rounds: list[Rates], way: str, other: str) -> str:
+    """Return the rate of a way divided by that of another within each round; nothing if the other was not measured."""
+    if other not in rounds[0]:
+        return ""
+    return median_and_quartiles([rates[way] / rates[other] for rates in rounds], ".2f")
 
 
 def median_and_quartiles(values: list[float], form: str) -> str:
@@ -245,9 +254,8 @@ def in_short(networks: dict[str, Any], batch_size: int) -> list[list[str]]:
     for name, measured in networks.items():
         rounds = [rates for turn in measured["turns"] for rates in turn]
         step = 1e3 * batch_size / statistics.median(each["bare loop"] for each in rounds)
-        others = ("bare loop", "DataLoader")
-        ratios = (statistics.median(each["train.py"] / each[other] for each in rounds) for other in others)
-        table.append([name, f"{step:.4g}", *(f"{ratio:.2f}" for ratio in ratios)])
+        ratios = [ratio(rounds, "train.py", other).partition(" ")[0] for other in ("bare loop", "DataLoader")]
+        table.append([name, f"{step:.4g}", *ratios])
     return table
 
 
@@ -270,6 +278,7 @@ def main() -> int:
     parser.add_argument("--data", default="mnist", choices=list(data.DATASETS))
     parser.add_argument("--seconds", type=float, default=1, help="seconds of one round of the bare loop (default: 1)")
     parser.add_argument("--compile", action="store_true", help="add the compiled bare loop and train.py")
+    parser.add_argument("--brief", action="store_true", help="measure the bare loop and train.py alone")
     parser.add_argument("--image-size", type=int, default=28)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--turns", type=int, default=3)
@@ -280,7 +289,7 @@ def main() -> int:
     if args.batch_size * (fewest := WARM_UP + ROUNDS + 2) > EPOCH:
         parser.error(f"--batch-size {args.batch_size}: {fewest} batches have to fit into an epoch")
 
-    settings = {key: vars(args)[key] for key in ("batch_size", "image_size", "data", "compile")}
+    settings = {key: vars(args)[key] for key in ("batch_size", "image_size", "data", "compile", "brief")}
     results = saved.load(args.save, {"machine": describe_machine(), **settings, "networks": {}}, "machine", *settings)
     networks = results["networks"]
     os.environ["PYTHONWARNINGS"] = "ignore:resource_tracker"  # it warns of the killed processes

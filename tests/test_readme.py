@@ -69,6 +69,14 @@ def test_published_weights_that_are_named_exist() -> None:
     assert all((ROOT / "configs" / "recipe" / f"{name}.yaml").exists() for name in named)
 
 
+def test_weights_that_examples_of_torch_hub_name_exist() -> None:
+    pages = [*PAGES.values(), (ROOT / "hubconf.py").read_text(encoding="utf-8")]
+    pattern = r"torch\.hub\.load\(\"[^\"]+\", \"(\w+)\", source=\"local\", weights=\"(\w+)\""
+    named = {"-".join(found) for page in pages for found in re.findall(pattern, page)}
+    assert len(named) >= 2
+    assert named <= set(cards.published())
+
+
 def test_sample_pictures_that_are_named_exist() -> None:
     named = [name for page in PAGES.values() for name in re.findall(r"\bsamples/\w+/[\w.-]+\.\w+", page)]
     assert named

@@ -39,6 +39,13 @@ def test_compiled_ways_are_compared_with_the_compiled_bare_loop() -> None:
     assert ours[1:] == ["train.py, compiled", "3,000 (3,000 to 3,000)", "33.33", "0.75 (0.75 to 0.75)", ""]
 
 
+def test_brief_table_has_no_ratio_to_what_was_not_measured() -> None:
+    networks = {"mlp": {"turns": [[{"bare loop": 1000.0, "train.py": 900.0}] * 2]}}
+    _, _, ours = throughput.rows(networks, batch_size=100)
+    assert ours[-2:] == ["0.90 (0.90 to 0.90)", ""]
+    assert throughput.in_short(networks, batch_size=100)[1] == ["mlp", "100", "0.90", ""]
+
+
 @pytest.fixture
 def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[str, int]]]:
     """Run the benchmark without training, and return which turns it took."""
