@@ -7,9 +7,10 @@ import functools
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data import DATASETS, TRAIN_IMAGES, DataError, load
+from data import DATASETS, DataError, load
 from launch import errors, flags
 from models import WeightsError, cards
 from reports.tables import for_terminal, percent
@@ -57,13 +58,16 @@ def read_flags() -> argparse.Namespace:
     add = parser.add_argument
     add("--weights", metavar="W", help="a run folder, a weights file, a published name, or all for all published ones")
     add("--list", action="store_true", help="list the published weights")
-    add("--data", metavar="NAME", help=f"a data set other than the one of its training: {', '.join(DATASETS)}")
+    other = f"data other than those of its training: {', '.join(DATASETS)}, a folder, or a .npz file"
+    add("--data", metavar="NAME", help=other)
     add("--split", default="test", help="test (the default), val or train: cut as for the training, not augmented")
     add("--quick", action="store_true", help="only the first 500 test images")
     add("--device", default="auto", help="auto (the default: CUDA where there is one), cpu or cuda")
     flags.add_json(parser, "the metrics")
     command = parser.parse_args()
-    flags.check(command, split=("test", "val", "train"), device=flags.DEVICES, data=DATASETS)
+    flags.check(command, split=("test", "val", "train"), device=flags.DEVICES)
+    if command.data and not Path(command.data).expanduser().exists():
+        flags.check(command, data=DATASETS)
     if not command.weights and not command.list:
         raise errors.SettingsError("--weights is missing: a run folder, a weights file, a published name, or all.")
     if command.list and command.json:
@@ -86,8 +90,7 @@ def evaluate(source: str, command: argparse.Namespace, read_splits: Callable[...
 
     device = machine.choose_accelerator(command.device)
     network, preprocess = load_network(file), evaluation.preprocess_of(card)
-    data_name = command.data or card["data"]
-    images, recorded = choose_images(file, read_splits, data_name, command.split, command.quick)
+    data_name, images, recorded = choose_images(file, read_splits, command)
     metrics = evaluation.compute_metrics(evaluation.predict_logits(network, images, preprocess, device), images.labels)
     as_recorded = evaluation.metrics_match(metrics, recorded) if recorded else None
     remark = {None: "", True: ", as recorded", False: f", recorded {recorded}"}[as_recorded]
@@ -112,30 +115,45 @@ def evaluate(source: str, command: argparse.Namespace, read_splits: Callable[...
 
 
 def choose_images(
-    file: cards.WeightsFile, read_splits: Callable[..., Splits], data_name: str, split: str, quick: bool
-) -> tuple[Images, dict[str, Any] | None]:
-    """Return the images of a split, cut as for the network's training, and the metrics that its card has for them."""
-    from data.splits import Images
+    file: cards.WeightsFile, read_splits: Callable[..., Splits], command: argparse.Namespace
+) -> tuple[str, Images, dict[str, Any] | None]:
+    """Return the data's name, the images of a split, cut as for the network's training, and their recorded metrics."""
     from training.evaluation import QUICK
 
-    if data_name not in DATASETS:
-        raise DataError(
-            f"{file.path} was trained on {data_name!r}, which is not available. Name a data set with --data."
-        )
-    card, own = file.card, data_name == file.card["data"]
+    arguments = choose_data(file, command.data)
+    name, card, split = arguments["name"], file.card, command.split
+    is_own = name == card["data"]
     try:
-        sizes = {key: card["training"][key] for key in ("train_size", "val_size", "test_size")} if own else {}
-        if not all(size is None or 0 <= size <= TRAIN_IMAGES for size in sizes.values()) or sizes.get("test_size") == 0:
-            raise KeyError(f"sizes {sizes}")
-        images = getattr(read_splits(data_name, card["arguments"]["num_classes"], **sizes), split)
-    except (KeyError, TypeError) as error:
+        splits = read_splits(**arguments)
+    except (ValueError, TypeError) as error:
         raise WeightsError(f"{file.path} has a card that does not say how its data were split ({error}).") from None
-    if images is None:
+    if (images := getattr(splits, split)) is None:
         raise errors.SettingsError(f"{file.path} was trained on all training images: there is no --split val.")
-    if quick:
-        images = Images(*(tensor[:QUICK] for tensor in images))
-    recorded = card["metrics"].get("quick" if quick else split) if own else None
-    return images, recorded
+    wanted = {"channels": card["arguments"]["in_channels"], "classes": card["arguments"]["num_classes"]}
+    if splits.info.channels != wanted["channels"] or len(splits.info.classes) > wanted["classes"]:
+        has = f"{splits.info.channels} channels and {len(splits.info.classes)} classes"
+        reads = f"{wanted['channels']} and {wanted['classes']}"
+        raise DataError(f"{name} has {has}, the network of {file.path} is for {reads}. Name other data with --data.")
+    if command.quick:
+        images = images.part(0, QUICK)
+    recorded = card["metrics"].get("quick" if command.quick else split) if is_own else None
+    return name, images, recorded
+
+
+def choose_data(file: cards.WeightsFile, wanted: str | None) -> dict[str, Any]:
+    """Return the arguments of `data.load` for the data of the training, or for `wanted`: a name, a folder, a file."""
+    from training.evaluation import data_of, preprocess_of
+
+    if wanted in DATASETS and wanted != file.card["data"]:
+        return {"name": wanted}
+    own = data_of(file.card)
+    if wanted and wanted != own["name"]:
+        path = Path(wanted).expanduser().absolute()
+        own |= {"name": path.stem, "root": str(path), "format": "folder" if path.is_dir() else "arrays"}
+        own["image_size"] = preprocess_of(file.card).image_size
+    if "format" not in own and own["name"] not in DATASETS:
+        raise DataError(f"{file.path} was trained on {own['name']!r}, which is not available. Name data with --data.")
+    return own
 
 
 def print_list() -> int:

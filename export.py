@@ -103,9 +103,7 @@ def describe(file: cards.WeightsFile) -> dict[str, str]:
         "arguments": json.dumps(card["arguments"]),
         "data": card["data"],
         "classes": json.dumps(card["classes"]),
-        "image_size": str(preprocess.image_size),
-        "mean": str(preprocess.mean),
-        "std": str(preprocess.std),
+        **{key: str(value) for key, value in preprocess.as_card().items()},
         "test_accuracy": str(accuracy),
         OURS: hashlib.sha256(file.content).hexdigest(),
     }
@@ -118,12 +116,10 @@ def images_to_compare(card: dict[str, Any]) -> Tensor:
     from training.evaluation import preprocess_of
 
     preprocess, channels = preprocess_of(card), card["arguments"]["in_channels"]
-    size = (channels, preprocess.image_size, preprocess.image_size)
-    noise = torch.randn(4, *size, generator=torch.Generator().manual_seed(0))
-    if card["data"] not in DATASETS:
+    noise = torch.randn(4, channels, *preprocess.image_size, generator=torch.Generator().manual_seed(0))
+    if card["data"] not in DATASETS or channels != DATASETS[card["data"]].channels:
         return torch.cat([noise, noise[:3] / 2])
-    test = load(card["data"], card["arguments"]["num_classes"]).test
-    return torch.cat([noise, preprocess(test.images[:3]).expand(-1, channels, -1, -1)])
+    return torch.cat([noise, preprocess(load(card["data"]).test.images[:3])])
 
 
 @contextlib.contextmanager

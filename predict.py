@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pictures
 from data import DataError
+from data.datasets import height_and_width
 from launch import errors, flags
 from models import WeightsError, cards
 
@@ -19,7 +20,8 @@ EXAMPLES = """
   predict.py --weights runs/<run> photo.jpg --json -       a run's, as JSON
   predict.py --weights lenet-mnist - < digit.png           standard input
 
-One digit or one garment in a picture, of any size and colour, on a plain background.
+One digit or one garment in a picture, of any size and colour, on a plain background. Pictures for a network that was
+trained on your own data are resized as those were.
 """
 WIDEST_NAME = 40  # characters; the table is aligned for shorter names
 
@@ -32,7 +34,7 @@ def main() -> int:
     print(f"{command.weights}: {file.card['network']}, trained on {file.card['data']}", file=out, flush=True)
 
     results = [{"file": name} for name in command.files]
-    images = [read_pixels(result, file.card["data"], command.polarity) for result in results]
+    images = [read_pixels(result, file.card, command.polarity) for result in results]
     readable = [(result, pixels) for result, pixels in zip(results, images, strict=True) if pixels is not None]
     if readable:
         probabilities = classify(file, [pixels for _, pixels in readable], command.device)
@@ -66,10 +68,11 @@ def read_flags() -> argparse.Namespace:
     return command
 
 
-def read_pixels(result: dict[str, Any], data: str, polarity: str) -> np.ndarray | None:
-    """Read uint8 pixels (28, 28) from the file of `result`; if that fails, report and record why and return None."""
+def read_pixels(result: dict[str, Any], card: dict[str, Any], polarity: str) -> np.ndarray | None:
+    """Read uint8 pixels (C, H, W) from the file of `result`; if that fails, report and record why and return None."""
+    channels, size = card["arguments"]["in_channels"], height_and_width(card["arguments"]["image_size"])
     try:
-        picture = pictures.read(result["file"], data, polarity)
+        picture = pictures.read(result["file"], card["data"], polarity, channels, size)
     except DataError as error:
         result["error"] = errors.report(error)[1]
         return None

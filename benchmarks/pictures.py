@@ -44,7 +44,7 @@ def main() -> None:
             suffix = ".jpg" if "JPEG" in kind else ".png"
             path = Path(folder, f"picture{suffix}")
             seen = []
-            for image in images.numpy():
+            for image in images[:, 0].numpy():
                 make(image).save(path)
                 seen.append(torch.from_numpy(pictures.read(str(path), name).pixels))
             found = answers(torch.stack(seen))

@@ -29,7 +29,7 @@ from torchvision.datasets import MNIST
 from torchvision.transforms import Compose, Normalize, ToTensor
 
 import data
-from data.splits import PERMUTATION
+from data.idx import PERMUTATION
 
 VALIDATION = 5_000  # images, the same as train.py's
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -136,7 +136,7 @@ def train_py(name: str, pace: Pacing, args: argparse.Namespace, compiled: bool =
 def data_loader(name: str, pace: Pacing, args: argparse.Namespace, workers: int = 0) -> None:
     facts, size = data.DATASETS[args.data], args.image_size
     resize = [transforms.Resize((size, size))] if size != data.IMAGE_SIZE else []
-    normalize = transforms.Normalize([facts.mean], [facts.std])
+    normalize = transforms.Normalize(facts.mean, facts.std)
     transform = transforms.Compose([*resize, transforms.ToTensor(), normalize])  # v2's take 1.5 times as long
     dataset = getattr(torchvision.datasets, facts.folder)(str(args.folder), train=True, transform=transform)
     loader = torch.utils.data.DataLoader(

@@ -69,7 +69,7 @@ def draw_classes() -> Image.Image:
     for name, info in DATASETS.items():
         images, labels = load(name).train
         chosen = [images[labels == label][:IMAGES] for label in range(len(info.classes))]
-        by_class = torch.stack(chosen, dim=1).flatten(0, 1).unsqueeze(1)  # a column for each class
+        by_class = torch.stack(chosen, dim=1).flatten(0, 1)  # a column for each class
         sheets.append(make_grid(by_class, nrow=len(info.classes), padding=2, pad_value=64))
     return to_pil_image(torch.cat(sheets, dim=2))
 
@@ -87,7 +87,7 @@ def draw_augmentation(settings: dict[str, Any]) -> Image.Image:
 
     if unknown := settings.keys() - SETTINGS:
         raise ValueError(f"there is no key data.augment.{unknown.pop()}, there are {', '.join(SETTINGS)}.")
-    Augmentation(0, **settings)
+    Augmentation((0,), **settings)
     blocks = [settings] if settings else [{key: each["shown"]} for key, each in SETTINGS.items()]
     labels_shown = range(10) if settings else SHOWN
     block_height, set_width = len(labels_shown) * CELL + GAP, (1 + DRAWS) * CELL + 2 * GAP
@@ -109,9 +109,9 @@ def draw_augmentation(settings: dict[str, Any]) -> Image.Image:
             if not values:
                 pen.text((left, top), "not for digits: their mirror images are none", fill="white", font=font)
                 continue
-            augment = Augmentation(255 * info.mean, **values)
+            augment = Augmentation(tuple(255 * mean for mean in info.mean), **values)
             drawn = augment(chosen.repeat_interleave(DRAWS, dim=0), generator).round().byte()
-            rows = torch.cat((chosen.unsqueeze(1), drawn.unflatten(0, (-1, DRAWS))), dim=1).numpy()
+            rows = torch.cat((chosen.unsqueeze(1), drawn.unflatten(0, (-1, DRAWS))), dim=1).squeeze(2).numpy()
             for i, row in enumerate(rows):
                 for j, pixels in enumerate(row):
                     enlarged = Image.fromarray(pixels).resize((CELL - 4, CELL - 4), Image.Resampling.NEAREST)

@@ -1,8 +1,8 @@
 """Augment a whole batch on the device, with an independent draw for each image.
 
-Every function takes float32 images (N, H, W) with pixels in 0..255 and returns new ones of the same shape. It draws
-from `generator` alone, which is on the images' device. No call makes the CPU wait for a value on the device, and no
-tensor's shape depends on a drawn value.
+Every function takes float32 images (N, C, H, W) with pixels in 0..255 and returns new ones of the same shape. The
+channels of an image share its draw. It draws from `generator` alone, which is on the images' device. No call makes the
+CPU wait for a value on the device, and no tensor's shape depends on a drawn value.
 """
 
 import math
@@ -13,22 +13,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .datasets import IMAGE_SIZE
-
 
 def shift(images: Tensor, generator: torch.Generator, pixels: int) -> Tensor:
     """Pad every side with `pixels` black ones, then take one of the (2 pixels + 1)^2 crops, all equally likely."""
-    count, height, width = images.shape
+    count, _, height, width = images.shape
     padded = functional.pad(images, (pixels,) * 4)
-    crops = padded.unfold(1, height, 1).unfold(2, width, 1)  # a view: (N, 2 pixels + 1, 2 pixels + 1, H, W)
+    crops = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view: (N, C, 2 pixels + 1, 2 pixels + 1, H, W)
     row, column = torch.randint(2 * pixels + 1, (2, count), generator=generator, device=images.device)
-    return crops[torch.arange(count, device=images.device), row, column]
+    return crops[torch.arange(count, device=images.device), :, row, column]
 
 
 def horizontal_flip(images: Tensor, generator: torch.Generator, probability: float) -> Tensor:
     """Mirror each image left to right with `probability`. Not for digits: the mirror image of a digit is no digit."""
     chosen = _uniform(images, generator, 0, 1) < probability
-    return torch.where(chosen.unsqueeze(2), images.flip(2), images)
+    return torch.where(_per_image(chosen), images.flip(3), images)
 
 
 def rotate_and_scale(images: Tensor, generator: torch.Generator, degrees: float, scale: float) -> Tensor:
@@ -36,7 +34,7 @@ def rotate_and_scale(images: Tensor, generator: torch.Generator, degrees: float,
 
     Both are about the centre, in one bilinear interpolation; pixels from outside the image are black.
     """
-    height, width = images.shape[1:]
+    height, width = images.shape[2:]
     angle = _uniform(images, generator, -degrees, degrees).deg2rad().unsqueeze(2)
     factor = _uniform(images, generator, 1 - scale, 1 + scale).unsqueeze(2)
     cos, sin = angle.cos() / factor, angle.sin() / factor  # (N, 1, 1), of the inverse map
@@ -45,7 +43,7 @@ def rotate_and_scale(images: Tensor, generator: torch.Generator, degrees: float,
     to_x, to_y = 2 / width, 2 / height  # grid_sample's coordinates: -1 to 1 along either side
     source = (cos * (to_x * x) + sin * (to_x * y), cos * (to_y * y) - sin * (to_y * x))
     grid = torch.stack(source, dim=1).permute(0, 2, 3, 1)  # affine_grid would make all this four times slower
-    return functional.grid_sample(images.unsqueeze(1), grid, align_corners=False).squeeze(1)
+    return functional.grid_sample(images, grid, align_corners=False)
 
 
 # Zhong, Zheng, Kang, Li & Yang, "Random Erasing Data Augmentation", AAAI 2020: s_l, s_h and r_1 = 1 / r_2 of all
@@ -61,7 +59,7 @@ def random_erasing(images: Tensor, generator: torch.Generator, probability: floa
 
     It is the first of ten candidates that is lower and narrower than the image; if none is, the image stays as it is.
     """
-    height, width = images.shape[1:]
+    height, width = images.shape[2:]
     area = height * width * _uniform(images, generator, *ERASED_AREA, draws=CANDIDATES)
     ratio = _uniform(images, generator, *map(math.log, ASPECT_RATIO), draws=CANDIDATES).exp()
     heights, widths = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()  # (N, CANDIDATES)
@@ -72,20 +70,21 @@ def random_erasing(images: Tensor, generator: torch.Generator, probability: floa
     left = (_uniform(images, generator, 0, 1) * (width - wide + 1)).floor()
     chosen = fits & (_uniform(images, generator, 0, 1) < probability)
     noise = torch.empty_like(images).uniform_(0, 255, generator=generator)
-    return torch.where(_rectangles(images, top, left, high, wide) & chosen.unsqueeze(2), noise, images)
+    return torch.where(_rectangles(images, top, left, high, wide) & _per_image(chosen), noise, images)
 
 
-def cutout(images: Tensor, generator: torch.Generator, side: int, fill: float) -> Tensor:
-    """Replace a square about a uniformly random pixel by `fill`; the square is clipped at the image's border.
+def cutout(images: Tensor, generator: torch.Generator, side: int, fill: tuple[float, ...]) -> Tensor:
+    """Replace a square about a uniformly random pixel by the colour `fill`; it is clipped at the image's border.
 
     DeVries & Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout", 2017. The paper fills it
     with 0 after standardisation, which is the mean pixel of the data set.
     """
     row, column = (
         torch.randint(length, (len(images), 1), generator=generator, device=images.device)
-        for length in images.shape[1:]
+        for length in images.shape[2:]
     )
-    return images.masked_fill(_rectangles(images, row - side // 2, column - side // 2, side, side), fill)
+    colour = torch.tensor(fill, device=images.device).view(-1, 1, 1)
+    return torch.where(_rectangles(images, row - side // 2, column - side // 2, side, side), colour, images)
 
 
 Number = TypeVar("Number", int, float)
@@ -98,18 +97,18 @@ def setting(largest: Number, shown: Number) -> Number:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Augment uint8 or float images (N, H, W) -> float32 (N, H, W). A setting of 0 is off and draws nothing.
+    """Augment uint8 or float images (N, C, H, W) -> float32 (N, C, H, W). A setting of 0 is off and draws nothing.
 
     Raises ValueError if a setting has the wrong type or is out of range.
     """
 
-    fill: float  # the pixel that cutout leaves, in 0..255
+    fill: tuple[float, ...]  # the colour that cutout leaves: a number in 0..255 per channel
     horizontal_flip: float = setting(largest=1.0, shown=0.5)  # probability
     rotation: float = setting(largest=180.0, shown=15.0)  # degrees, in either direction
     scale: float = setting(largest=0.9, shown=0.15)  # largest difference of the factor from 1
-    shift: int = setting(largest=IMAGE_SIZE, shown=4)  # pixels, in each of the four directions
+    shift: int = setting(largest=28, shown=4)  # pixels, in each of the four directions
     erasing: float = setting(largest=1.0, shown=0.5)  # probability
-    cutout: int = setting(largest=2 * IMAGE_SIZE, shown=10)  # pixels, the side of the square
+    cutout: int = setting(largest=224, shown=10)  # pixels, the side of the square
 
     def __post_init__(self) -> None:
         for name, each in SETTINGS.items():
@@ -146,8 +145,13 @@ def _uniform(images: Tensor, generator: torch.Generator, low: float, high: float
     return torch.empty(len(images), draws, device=images.device).uniform_(low, high, generator=generator)
 
 
+def _per_image(values: Tensor) -> Tensor:
+    """Reshape (N, 1), a value per image, to (N, 1, 1, 1)."""
+    return values.unsqueeze(2).unsqueeze(3)
+
+
 def _rectangles(images: Tensor, top: Tensor, left: Tensor, height: Tensor | int, width: Tensor | int) -> Tensor:
-    """Return a mask (N, H, W), true inside one rectangle of each image. Positions and sizes are (N, 1), in pixels."""
-    row, column = (torch.arange(length, device=images.device) for length in images.shape[1:])
+    """Return a mask (N, 1, H, W), true inside a rectangle of each image. Positions and sizes are (N, 1), in pixels."""
+    row, column = (torch.arange(length, device=images.device) for length in images.shape[2:])
     in_rows, in_columns = (row >= top) & (row < top + height), (column >= left) & (column < left + width)
-    return in_rows.unsqueeze(2) & in_columns.unsqueeze(1)
+    return (in_rows.unsqueeze(2) & in_columns.unsqueeze(1)).unsqueeze(1)

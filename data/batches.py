@@ -5,34 +5,59 @@ batch is asked for when iteration begins and is never stored, so that a stopped 
 """
 
 import hashlib
+import math
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .datasets import height_and_width
 from .splits import Images
 
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Resize and standardise uint8 or float images (N, H, W), in 0..255, to float32 (N, 1, image_size, image_size).
+    """Resize and standardise uint8 or float images (N, C, h, w), in 0..255, to float32 (N, C, height, width).
 
-    `mean` and `std` are those of pixels in [0, 1].
+    `mean` and `std` are those of the pixels in [0, 1] of each channel; `image_size` is (height, width).
     """
 
-    mean: float
-    std: float
-    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    image_size: tuple[int, int]
 
     def __call__(self, images: Tensor) -> Tensor:
-        batch = images.unsqueeze(1) - 255 * self.mean  # a float32 tensor, in one pass
-        if batch.shape[-2:] != (self.image_size, self.image_size):
-            size = (self.image_size, self.image_size)
-            batch = functional.interpolate(batch, size, mode="bilinear", antialias=True)
-        return batch.mul_(1 / (255 * self.std))
+        batch = images - self._per_channel([255 * mean for mean in self.mean], images.device)  # float32, in one pass
+        if batch.shape[-2:] != self.image_size:
+            batch = functional.interpolate(batch, self.image_size, mode="bilinear", antialias=True)
+        return batch.mul_(self._per_channel([1 / (255 * std) for std in self.std], images.device))
+
+    @classmethod
+    def from_card(cls, card: dict[str, Any]) -> "Preprocess":
+        """Read what `as_card` wrote. Raises KeyError, TypeError or ValueError if it is not complete and in range."""
+        mean, std, size = (card[key] for key in ("mean", "std", "image_size"))
+        means, stds = (tuple(map(float, each if isinstance(each, list) else [each])) for each in (mean, std))
+        if len(means) != len(stds) or not all(0 <= each <= 1 for each in means + stds) or 0 in stds:
+            raise ValueError(f"mean {mean}, std {std}")
+        return cls(means, stds, height_and_width(size))
+
+    def as_card(self) -> dict[str, Any]:
+        """Return a card's fields: numbers where there is one channel and the images are square, else lists."""
+        (height, width), one = self.image_size, len(self.mean) == 1
+        return {
+            "mean": self.mean[0] if one else list(self.mean),
+            "std": self.std[0] if one else list(self.std),
+            "image_size": height if height == width else [height, width],
+        }
+
+    @staticmethod
+    def _per_channel(values: list[float], device: torch.device) -> Tensor | float:
+        """Return values as a tensor (C, 1, 1); of one channel as a number, which is faster."""
+        return values[0] if len(values) == 1 else torch.tensor(values, device=device).view(-1, 1, 1)
 
 
 def stream_seed(seed: int, *rng_key: int) -> int:
@@ -104,7 +129,7 @@ class TrainingBatches:
 
     def _unaugmented(self, batches: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Make several batches at once: for small images this halves the time."""
-        ahead = max(1, PIXELS_AHEAD // (self._size * self.preprocess.image_size**2))
+        ahead = max(1, PIXELS_AHEAD // (self._size * math.prod(self.preprocess.image_size)))
         for start in range(0, len(batches), ahead):
             chosen = batches[start : start + ahead, self._own].flatten()
             images = self.preprocess(self.split.images.index_select(0, chosen))  # 5 x faster than images[...]

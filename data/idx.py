@@ -1,4 +1,4 @@
-"""Read and check IDX files, the format of MNIST: a magic number, the dimensions, then the bytes of an array."""
+"""Read and check the bundled data sets: IDX files, a magic number, the dimensions, then the bytes of an array."""
 
 import gzip
 import hashlib
@@ -6,12 +6,33 @@ import math
 import zlib
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from .datasets import DataError
+from .datasets import BUNDLED, IMAGE_SIZE, DataError, DatasetInfo
+from .splits import Images, Parts
 
 WHAT_NEXT = ". Leave data.root out to use the bundled copy, or restore it with git."
+# The training images are put into this order; the first `val_size` of them are for validation. It is the order of the
+# SHA-256 digests of "refzoo 0" .. "refzoo 59999", which can be computed again without any library's generator.
+PERMUTATION = Path(__file__).with_name("permutation.npy")
+
+
+def read_parts(info: DatasetInfo, root: Path) -> Parts:
+    """Read the four files of a data set below `root`. Raises DataError as `read` does."""
+    train, test = _read_part(info, root, "train", BUNDLED.train), _read_part(info, root, "t10k", BUNDLED.test or 0)
+    order = torch.from_numpy(np.load(PERMUTATION).astype(np.int64))
+    return Parts(Images(train.images[order], train.labels[order]), test=test)
+
+
+def _read_part(info: DatasetInfo, root: Path, prefix: str, count: int) -> Images:
+    raw = root / info.folder / "raw"
+    images, labels = f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"
+    return Images(
+        read(raw / images, (count, IMAGE_SIZE, IMAGE_SIZE), info.sha256[images]).unsqueeze(1),
+        read(raw / labels, (count,), info.sha256[labels]).long(),
+    )
 
 
 def read(path: Path, shape: tuple[int, ...], sha256: str) -> Tensor:

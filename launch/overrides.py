@@ -43,6 +43,7 @@ def complete(arguments: list[str], runs: Path) -> Command:
         return Command([*options, *overrides], None)
     if (weights := _value("weights", overrides)) and not _value("resume", overrides):
         overrides = _network_of(weights, overrides)
+    overrides = _name_own_data(overrides)
     others = [override for override in overrides if key_of(override) not in ("resume", "run_dir")]
     if wanted := _value("resume", overrides):
         folder = find(wanted, runs)
@@ -111,6 +112,17 @@ def _network_of(weights: str, overrides: list[str]) -> list[str]:
     own = {key: value for key, value in arguments.items() if key not in ("in_channels", "num_classes", "image_size")}
     chosen = [f"model={file.card['network']}", *(f"model.{key}={json.dumps(value)}" for key, value in own.items())]
     return [*chosen, f"image_size={arguments['image_size']}", *overrides]
+
+
+def _name_own_data(overrides: list[str]) -> list[str]:
+    """Return the overrides with an absolute path of own data and, unless they have one, a name for them."""
+    own = [each for each in overrides if each in ("data=folder", "data=arrays")]
+    roots = [each for each in overrides if key_of(each) == "data.root"]
+    if not own or not roots:
+        return overrides
+    root = Path(_value("data.root", overrides) or "").expanduser().absolute()
+    named = [] if _value("data.name", overrides) else [f"data.name={quote(root.stem)}"]
+    return [*(each for each in overrides if each not in roots), f"data.root={quote(root)}", *named]
 
 
 def explain(error: HydraException | OmegaConfBaseException, configs: Path) -> BaseException:

@@ -14,6 +14,7 @@ from .run_dir import is_run, is_sweep
 MUTABLE_KEYS = ("run_dir", "resume", "report", "logger", "checkpoint")  # may differ from the recorded configuration
 PROCESS_KEYS = ("trainer.strategy", "trainer.devices", "trainer.num_nodes")  # may too: they change rounding alone
 AUTO_KEYS = ("trainer.accelerator", "precision")  # recorded as what "auto" was resolved to
+OWN_DATA_KEYS = ("num_classes", "channels", "image_size", "in_channels")  # recorded as what own data have
 
 
 def find(wanted: str, runs: Path) -> Path:
@@ -55,7 +56,7 @@ def check_unchanged(folder: Path, configuration: dict[str, Any]) -> None:
             continue
         if (key not in recorded and not now) or (key not in current and not before):
             continue  # an option that only one version has, and that is off
-        if key in AUTO_KEYS and now == "auto":
+        if (key in AUTO_KEYS and now == "auto") or (key.split(".")[-1] in OWN_DATA_KEYS and now is None):
             continue
         why = ""
         if key == "epochs" and isinstance(before, int) and isinstance(now, int) and now > before:

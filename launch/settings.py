@@ -12,10 +12,12 @@ from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 
 import data
 import models
+from data.datasets import BUNDLED, BUNDLED_VAL_SIZE
+from data.sizes import count_images
 from models import did_you_mean
 
 from . import processes
@@ -34,14 +36,33 @@ class Factory(Section):
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
 
+Pixels = Annotated[int, Field(ge=1)]
+ImageSize = Pixels | Annotated[list[Pixels], Field(min_length=2, max_length=2)]  # a list: height and width
+
+
+def check_size(size: int | float | None) -> int | float | None:
+    """Raise ValueError unless it is a number of images, or a share of them below 1."""
+    if size is not None and not (0 < size < 1 if isinstance(size, float) else size >= 0):
+        raise ValueError("a number of images such as 500, or a share of them such as 0.1")
+    return size
+
+
+Size = Annotated[int | float | None, AfterValidator(check_size)]
+DOTTED = r"^\w+(\.\w+)+$"  # a module and a name in it
+
+
 class Data(Section):
-    target: Literal["data.load"] = Field(alias="_target_")
-    name: str
-    num_classes: int = Field(ge=2)
+    target: str = Field(alias="_target_", pattern=DOTTED)
+    format: Literal["bundled", "folder", "arrays"]
+    name: str = Field(min_length=1)
     root: str | None = Field(min_length=1)
-    train_size: int | None = Field(ge=1)
-    val_size: int = Field(ge=0, lt=data.TRAIN_IMAGES)
-    test_size: int | None = Field(ge=1, le=data.TEST_IMAGES)
+    train_size: Size
+    val_size: Size
+    test_size: Size
+    split_seed: int = 0
+    num_classes: int | None = Field(ge=2)  # this and the next two: None until own data have been read
+    channels: Literal[1, 3] | None
+    image_size: ImageSize | None
     augment: dict[str, Annotated[int | float, Field(ge=0)]]
 
 
@@ -92,7 +113,7 @@ class Settings(Section):
     seed: int = Field(ge=0, lt=2**32)
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
-    image_size: int = Field(ge=1)
+    image_size: ImageSize | None
     gradient_clip: float | None = Field(gt=0)
     ema: Decay | None
     select: Literal["last", "best"]
@@ -123,10 +144,11 @@ def check(configuration: Any) -> None:
             "gradient_clip does not go with precision=16-mixed and a fused optimizer, which unscales gradients itself. "
             "Take precision=bf16-mixed, or optimizer.fused=false."
         )
-    if settings.select == "best" and not settings.data.val_size:
+    if settings.select == "best" and settings.data.val_size == 0:
         raise SettingsError("select=best needs validation, and data.val_size=0 leaves none. Take select=last.")
     _check_schedule(settings)
-    _check_data(settings)
+    if settings.data.format == "bundled":
+        _check_bundled_data(settings)
     _check_network(settings)
     _check_processes(settings)
     package = LOGGER_PACKAGES.get(configuration["logger"].get("_target_"))
@@ -173,24 +195,27 @@ def _check_schedule(settings: Settings) -> None:
         )
 
 
-def _check_data(settings: Settings) -> None:
+def _check_bundled_data(settings: Settings) -> None:
     chosen = settings.data
     if chosen.name not in data.DATASETS:
         raise SettingsError(f"there is no data set {chosen.name!r}{did_you_mean(chosen.name, data.DATASETS)}")
-    if chosen.num_classes != (classes := len(data.DATASETS[chosen.name].classes)):
-        raise SettingsError(f"data.num_classes={chosen.num_classes} is not valid: {chosen.name} has {classes}.")
-    images = data.TRAIN_IMAGES - chosen.val_size
-    if chosen.train_size is not None:
-        if chosen.train_size > images:
-            raise SettingsError(
-                f"data.train_size={chosen.train_size} is more than the {images} images that "
-                f"data.val_size={chosen.val_size} leaves for training. Make one of them smaller."
-            )
-        images = chosen.train_size
-    if settings.batch_size > images:
-        raise SettingsError(
-            f"batch_size={settings.batch_size} is more than the {images} training images. Make it at most {images}."
-        )
+    info = data.DATASETS[chosen.name]
+    known = {"num_classes": len(info.classes), "channels": info.channels, "image_size": data.IMAGE_SIZE}
+    for key, value in known.items():
+        if (given := getattr(chosen, key)) != value:
+            raise SettingsError(f"data.{key}={given} is not valid: {chosen.name} has {value}. Leave it out.")
+    val_size = BUNDLED_VAL_SIZE if chosen.val_size is None else chosen.val_size
+    try:
+        count = count_images(BUNDLED, chosen.train_size, val_size, chosen.test_size)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+    check_batch_size(settings.batch_size, count.train)
+
+
+def check_batch_size(batch_size: int, images: int) -> None:
+    """Raise SettingsError if there are fewer training images than a batch has."""
+    if batch_size > images:
+        raise SettingsError(f"batch_size={batch_size} is more than the {images} training images. Make it smaller.")
 
 
 def _check_network(settings: Settings) -> None:
@@ -200,7 +225,8 @@ def _check_network(settings: Settings) -> None:
         raise SettingsError(f"model._target_={target} is not valid, it should be models.create.")
     if (name := str(model.get("name"))) not in models.names():
         raise SettingsError(f"there is no network {name!r}{did_you_mean(name, models.names())}")
-    expected = {"image_size": settings.image_size, "in_channels": 1, "num_classes": settings.data.num_classes}
+    chosen = settings.data
+    expected = {"image_size": settings.image_size, "in_channels": chosen.channels, "num_classes": chosen.num_classes}
     for key, value in expected.items():
         if key not in model:
             raise SettingsError(f"model.{key} is missing.")
@@ -229,7 +255,7 @@ def _check_processes(settings: Settings) -> None:
             f"batch_size={settings.batch_size} cannot be divided equally among {world} processes. "
             f"Take {settings.batch_size + world - remainder}."
         )
-    if 0 < settings.data.val_size < world:
+    if 0 < (settings.data.val_size or 0) < world and isinstance(settings.data.val_size, int):
         raise SettingsError(f"data.val_size={settings.data.val_size} is less than one image for each process.")
 
 
@@ -241,7 +267,7 @@ def _validate(section: type[BaseModel], values: dict[str, Any], name: str = "") 
         error = invalid.errors()[0]
     *parents, last = error["loc"]
     key = ".".join(str(part) for part in ([name] if name else []) + list(error["loc"]) if part not in ("int", "float"))
-    value, expected = error["input"], error["msg"].removeprefix("Input should be ")
+    value, expected = error["input"], error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     expected = re.sub(r" or instance of \w+", "", expected)
     if error["type"] == "missing":
         raise SettingsError(f"{key} is missing.")

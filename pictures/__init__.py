@@ -1,10 +1,10 @@
-"""Turn an image file into the 28 x 28 pixels that a network was trained on. Imports no torch.
+"""Turn an image file into the pixels that a network was trained on. Imports no torch.
 
-Both data sets show one object, light on dark, trimmed and centred. A picture is brought into that form as the data
-set's authors describe. Before that, uneven light, specks and transparency are removed, which they do not mention.
+Both bundled data sets show one object, light on dark, trimmed and centred. A picture is brought into that form as the
+data set's authors describe. Before that, uneven light, specks and transparency are removed, which they do not mention.
 
-A picture passes through these files: `decode` (file -> image), `view` (image -> grey levels), `digits` or `garments`
-(find the object, then size and centre it). These two share `background` and `geometry`.
+A picture passes through these files: `data/decode` (file -> image), `view` (image -> grey levels), `digits` or
+`garments` (find the object, then size and centre it). These two share `background` and `geometry`.
 """
 
 from typing import NamedTuple
@@ -12,16 +12,16 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from data import IMAGE_SIZE, DataError
+from data import DataError
+from data.decode import FORMATS, decode, printable, quietly, read_file, to_pixels
 
 from . import digits, garments
-from .decode import FORMATS, decode, printable, read_file
-from .geometry import resize
-from .view import to_grey, zoom_in
+from .view import plain, to_grey, zoom_in
 
 __all__ = ["FORMATS", "POLARITIES", "Picture", "printable", "read"]
 
 POLARITIES = ("auto", "light-on-dark", "dark-on-light")
+FINEST_JPEG = 1024  # pixels; a larger JPEG is decoded at a fraction of its size, at least this
 METHODS = {
     "mnist": (digits.find_digit, digits.normalise_digit),
     "fashion_mnist": (garments.find_garment, garments.normalise_garment),
@@ -29,29 +29,34 @@ METHODS = {
 
 
 class Picture(NamedTuple):
-    pixels: np.ndarray  # uint8 (28, 28)
+    pixels: np.ndarray  # uint8 (C, H, W)
     one_of_several: bool  # whether it is the first frame of an animation or the first page of a document
 
 
-def read(file: str, data: str, polarity: str = "auto") -> Picture:
+def read(
+    file: str, data: str, polarity: str = "auto", channels: int = 1, image_size: tuple[int, int] = (28, 28)
+) -> Picture:
     """Read the picture in `file` ("-" is standard input) and make it look like the images of the data set `data`.
 
-    For a data set other than our two the picture is only resized, and negated if `polarity` is "dark-on-light". Raises
-    DataError if the file cannot be read or shows nothing.
+    For own data it is stored in `channels` (1 or 3) and resized to `image_size` (height, width), as for training, and
+    negated if `polarity` is "dark-on-light". Raises DataError if the file cannot be read or shows nothing.
     """
     try:
-        image, one_of_several = decode(read_file(file))
-        pixels = normalise(image, data, polarity)
+        with quietly():
+            if data in METHODS:
+                image, one_of_several = decode(read_file(file), plain, FINEST_JPEG)
+                pixels = normalise(image, data, polarity).round().clip(0, 255).astype(np.uint8)[None]
+            else:
+                stored, one_of_several = decode(read_file(file), lambda image: to_pixels(image, channels, image_size))
+                pixels = 255 - stored if polarity == "dark-on-light" else stored
     except DataError as error:
         raise DataError(f"{'standard input' if file == '-' else printable(file)} {error}") from None
-    return Picture(pixels.round().clip(0, 255).astype(np.uint8), one_of_several)
+    return Picture(pixels, one_of_several)
 
 
 def normalise(image: Image.Image, data: str, polarity: str) -> np.ndarray:
     """Find, size and centre the object in an image of mode L, RGBA or F: float (28, 28), light on dark, in 0..255."""
     grey = to_grey(image, polarity, keep_tile=data == "mnist")
-    if data not in METHODS:
-        return resize(255 - grey if polarity == "dark-on-light" else grey, IMAGE_SIZE, IMAGE_SIZE)
     find, normalise_size = METHODS[data]
     light, mask = find(grey, polarity)
     while part := zoom_in(image, mask):

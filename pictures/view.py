@@ -4,12 +4,26 @@ import numpy as np
 from PIL import Image
 
 from data import DataError
+from data.decode import is_deep
 
 from .geometry import bounding_box
 
 VIEW_SIZE = 128  # pixels; larger images are reduced to this, still several times finer than a network's input
 SMALLEST_OBJECT = 56  # pixels of the view, twice a network's input; a smaller object is zoomed in on
 TILE_CONTRAST = 64  # grey levels between a digit and the tile behind it
+
+
+def plain(image: Image.Image) -> Image.Image:
+    """Convert an image to mode L, RGBA if it has transparency, or F (0 to 255) if it has 16 or 32 bits.
+
+    Raises DataError for pixels that are not finite.
+    """
+    if not is_deep(image):
+        return image.convert("RGBA" if image.has_transparency_data else "L")
+    deep = np.asarray(image, np.float32)
+    if not np.isfinite(deep).all():
+        raise DataError("has pixels that are not finite. Convert it to PNG.")
+    return Image.fromarray((deep - deep.min()) * (255 / (np.ptp(deep) or 1)))
 
 
 def to_grey(image: Image.Image, polarity: str, keep_tile: bool) -> np.ndarray:

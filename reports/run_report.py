@@ -116,9 +116,9 @@ def most_confident_mistakes(confidence: Tensor, correct: Tensor) -> list[int]:
 
 
 def png_address(image: Tensor) -> str:
-    """Encode a uint8 image (H, W) as a PNG in a `data:` address."""
+    """Encode a uint8 image (C, H, W), grey or RGB, as a PNG in a `data:` address."""
     file = io.BytesIO()
-    Image.fromarray(image.numpy()).save(file, "PNG", optimize=True)
+    Image.fromarray(image.permute(1, 2, 0).squeeze(2).contiguous().numpy()).save(file, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 

@@ -57,12 +57,28 @@ def metrics_match(measured: dict[str, Any], recorded: dict[str, Any]) -> bool:
     )
 
 
+def data_of(card: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments with which `data.load` splits the data as for a card's training.
+
+    Raises WeightsError if the card lacks them.
+    """
+    training = card["training"]
+    try:
+        arguments = {"name": card["data"], **{key: training[key] for key in ("train_size", "val_size", "test_size")}}
+        if "format" in training:
+            arguments |= {key: training[key] for key in ("format", "root", "split_seed")}
+            arguments["image_size"] = preprocess_of(card).image_size
+    except KeyError as error:
+        raise WeightsError(f"the card does not say how its data were split ({error}).") from None
+    return arguments
+
+
 def preprocess_of(card: dict[str, Any]) -> Preprocess:
     """Return the preprocessing that a card's network was trained with. Raises WeightsError if the card lacks it."""
     try:
-        mean, std, image_size = (card["input"][key] for key in ("mean", "std", "image_size"))
-        if 0 <= float(mean) <= 1 and 0 < float(std) <= 1 and int(image_size) == card["arguments"]["image_size"]:
-            return Preprocess(float(mean), float(std), int(image_size))
+        preprocess = Preprocess.from_card(card["input"])
+        if preprocess.as_card()["image_size"] == card["arguments"]["image_size"]:
+            return preprocess
     except (KeyError, TypeError, ValueError):
         pass
     raise WeightsError(f"the card does not say what its network's input is, only {card.get('input')}.")

@@ -1,6 +1,5 @@
 """Collect what metrics.json and the card of the weights say about a run."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from . import machine
 from .distributed import Peers
 
 TRAINING_KEYS = ("seed", "epochs", "batch_size", "loss", "gradient_clip", "ema", "select", "precision", "compile")
+OWN_DATA_KEYS = ("format", "root", "split_seed")  # and of the data, if they are not bundled
 TRAINING_KEYS += ("optimizer", "scheduler", "weights")  # the parts of the configuration that every card has
 
 
@@ -46,13 +46,14 @@ def card(
         "images": len(splits.train.labels),
         "epoch": epoch,
         **{key: plain["data"][key] for key in ("train_size", "val_size", "test_size", "augment")},
+        **({key: plain["data"][key] for key in OWN_DATA_KEYS} if config.data.format != "bundled" else {}),
         **{key: plain[key] for key in TRAINING_KEYS},
     }
     if plain["weights"]:  # without the folders above, which are of this machine
         training["weights"] = "/".join(Path(plain["weights"]).parts[-2:])
     return {
         "data": config.data.name,
-        "input": {"channels": 1, **asdict(preprocess)},
+        "input": {"channels": splits.info.channels, **preprocess.as_card()},
         "classes": splits.info.classes,
         "metrics": metrics,
         "training": training,

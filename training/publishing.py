@@ -12,7 +12,7 @@ from models import WeightsError, cards
 from models.description import describe
 from models.weights import load_network, restore, serialize, store
 
-from .evaluation import QUICK, compute_metrics, measure, preprocess_of
+from .evaluation import QUICK, compute_metrics, data_of, measure, preprocess_of
 
 MAX_FILE, MAX_FLOAT16_FILE, MAX_ALL_FILES = 16 << 20, 6 << 20, 90 << 20  # bytes
 OTHER_OVERRIDES = ("recipe", "seed", "run_dir", "resume", "trainer", "logger", "checkpoint", "report")
@@ -71,8 +71,7 @@ def measure_as_stored(run: cards.WeightsFile, storage: str, device: str) -> dict
     """Return the metrics of a network whose weights are rounded by `storage`; `quick`: of the first test images."""
     network, card = load_network(run), run.card
     network.load_state_dict(restore(store(network, storage)))
-    sizes = {key: card["training"][key] for key in ("train_size", "val_size", "test_size")}
-    splits = data.load(card["data"], card["arguments"]["num_classes"], **sizes)
+    splits = data.load(**data_of(card))
     metrics, logits = measure(network, splits, preprocess_of(card), device)
     return metrics | {"quick": compute_metrics(logits[:QUICK], splits.test.labels[:QUICK])}
 

@@ -22,6 +22,7 @@ import models
 from data import DATASETS
 from data.augmentation import Augmentation
 from data.batches import Preprocess
+from data.datasets import height_and_width
 from data.splits import Splits
 from launch import settings
 from launch.errors import SettingsError
@@ -78,7 +79,11 @@ def run(
     `overrides` are recorded for resuming.
     """
     accelerator = machine.choose_accelerator(config.trainer.accelerator)
-    parts = build(config)
+    splits = None
+    if config.data.format != "bundled":
+        splits = read_data(config)
+        config = describe_data(config, splits)
+    parts = build(config, splits)
     precision = machine.choose_precision(config.precision, accelerator, parts.network)
     config = settings.replace(config, {"trainer.accelerator": accelerator, "precision": precision})
     peers = distributed.join(accelerator) if settings.is_ddp(config) else distributed.ALONE
@@ -94,7 +99,7 @@ def run(
         run_dir.write("config.yaml", OmegaConf.to_yaml(config, resolve=True))  # from here on it can be resumed
 
         splits = parts.splits
-        preprocess = Preprocess(splits.info.mean, splits.info.std, config.image_size)
+        preprocess = Preprocess(splits.info.mean, splits.info.std, height_and_width(config.image_size))
         images = len(splits.train.labels) // config.batch_size * config.batch_size  # of an epoch
         history = History(run_dir, images, run_metadata(config, parts.network, peers))
         with history, Interruption(run_dir.path, peers) as interruption:
@@ -133,11 +138,35 @@ def run(
             )
 
 
-def build(config: DictConfig) -> Parts:
+def read_data(config: DictConfig) -> Splits:
+    """Read the data of a configuration; own data in the size of `image_size`, if there is one."""
+    arguments: Any = OmegaConf.to_container(config.data, resolve=True)
+    for key in ("augment", "num_classes", "channels", "image_size"):
+        arguments.pop(key)
+    if config.data.format != "bundled" and config.image_size:
+        arguments["image_size"] = height_and_width(config.image_size)
+    return instantiate(arguments)
+
+
+def describe_data(config: DictConfig, splits: Splits) -> DictConfig:
+    """Return the configuration with what own data have: classes, channels, size. Raises SettingsError where the rest of
+    the configuration does not fit them.
+    """
+    height, width = splits.info.image_size
+    size = height if height == width else [height, width]
+    found = {"num_classes": len(splits.info.classes), "channels": splits.info.channels, "image_size": size}
+    config = settings.replace(config, {f"data.{key}": value for key, value in found.items()})
+    settings.check(OmegaConf.to_container(config, resolve=True))
+    settings.check_batch_size(config.batch_size, len(splits.train.labels))
+    return config
+
+
+def build(config: DictConfig, splits: Splits | None = None) -> Parts:
     """Make the parts of a configuration. Raises an error for what does not fit, before anything is written."""
     torch.manual_seed(config.seed)
-    data: Any = OmegaConf.to_container(config.data, resolve=True)
-    augment = make_augmentation(data.pop("augment"), DATASETS[config.data.name].mean)
+    info = splits.info if splits else DATASETS[config.data.name]
+    augmentation: Any = OmegaConf.to_container(config.data.augment)
+    augment = make_augmentation(augmentation, info.mean)
     arguments = network_arguments(config)
     settings.check_arguments("model", models.network_class(config.model.name), arguments)
 
@@ -148,15 +177,15 @@ def build(config: DictConfig) -> Parts:
     if config.weights and not (config.resume and checkpoint_files.any_saved(Path(config.resume) / "checkpoints")):
         initialize_from(network, arguments, cards.read(config.weights))
     try_optimizer(optimizer, scheduler)
-    splits = instantiate(data)  # last, because reading takes longest
+    splits = splits or read_data(config)  # last, because reading takes longest
     return Parts(splits, augment, network, optimizer, scheduler)
 
 
-def make_augmentation(arguments: dict[str, Any], mean: float) -> Augmentation | None:
+def make_augmentation(arguments: dict[str, Any], mean: tuple[float, ...]) -> Augmentation | None:
     """Return the augmentation of the training images, None where all of it is off. Raises SettingsError."""
     settings.check_arguments("data.augment", Augmentation, arguments, "fill")
     try:
-        augment = Augmentation(255 * mean, **arguments)
+        augment = Augmentation(tuple(255 * each for each in mean), **arguments)
     except ValueError as error:
         raise SettingsError(str(error)) from None
     return None if augment.is_off else augment

@@ -31,13 +31,14 @@ from data.augmentation import (
 )
 from data.splits import Images, Splits
 
+COLOUR = (73.0, 10.0, 200.0)
 EACH: dict[str, tuple[float, Callable[[Tensor, torch.Generator], Tensor]]] = {  # setting: value, expected augmentation
     "horizontal_flip": (0.5, lambda images, generator: horizontal_flip(images, generator, 0.5)),
     "rotation": (10.0, lambda images, generator: rotate_and_scale(images, generator, 10.0, 0)),
     "scale": (0.2, lambda images, generator: rotate_and_scale(images, generator, 0, 0.2)),
     "shift": (2, lambda images, generator: shift(images, generator, 2)),
     "erasing": (0.5, lambda images, generator: random_erasing(images, generator, 0.5)),
-    "cutout": (8, lambda images, generator: cutout(images, generator, 8, 73.0)),
+    "cutout": (8, lambda images, generator: cutout(images, generator, 8, COLOUR)),
 }
 VALUES: dict[str, Any] = {name: value for name, (value, _) in EACH.items()}
 
@@ -46,8 +47,8 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def random_images(count: int, height: int = 28, width: int = 28) -> Tensor:
-    return torch.randint(0, 256, (count, height, width), dtype=torch.uint8, generator=seeded(0))
+def random_images(count: int, height: int = 28, width: int = 28, channels: int = 3) -> Tensor:
+    return torch.randint(0, 256, (count, channels, height, width), dtype=torch.uint8, generator=seeded(0))
 
 
 def assert_equally_likely(counts: Tensor) -> None:
@@ -76,9 +77,9 @@ def test_shift_takes_a_uniformly_random_crop_of_the_padded_image() -> None:
     images, pixels = random_images(5000, 10, 12).float(), 2
     shifted = shift(images, seeded(1), pixels)
     assert shifted.shape == images.shape
-    padded = np.pad(images.numpy(), ((0, 0), (pixels, pixels), (pixels, pixels)))
-    crops = [padded[:, row : row + 10, column : column + 12] for row in range(5) for column in range(5)]
-    found = torch.from_numpy(np.stack([(crop == shifted.numpy()).all(axis=(1, 2)) for crop in crops]))
+    padded = np.pad(images.numpy(), ((0, 0), (0, 0), (pixels, pixels), (pixels, pixels)))
+    crops = [padded[:, :, row : row + 10, column : column + 12] for row in range(5) for column in range(5)]
+    found = torch.from_numpy(np.stack([(crop == shifted.numpy()).all(axis=(1, 2, 3)) for crop in crops]))
     assert (found.sum(dim=0) == 1).all()
     assert_equally_likely(found.sum(dim=1).double())
 
@@ -96,9 +97,9 @@ def test_horizontal_flip_mirrors_images_with_its_probability(probability: float)
 def rotations_and_factors(seed: int, count: int, degrees: float, scale: float) -> tuple[Tensor, Tensor]:
     """Measure the drawn angles (N,), in degrees, and factors (N,) in the middle of two ramps."""
     ramp = torch.arange(28.0).expand(28, 28)
-    across = rotate_and_scale(ramp.expand(count, -1, -1), seeded(seed), degrees, scale)
-    down = rotate_and_scale(ramp.T.expand(count, -1, -1), seeded(seed), degrees, scale)
-    per_pixel = [(image[:, 14, 18] - image[:, 14, 10]).double() / 8 for image in (across, down)]
+    across = rotate_and_scale(ramp.expand(count, 1, -1, -1), seeded(seed), degrees, scale)
+    down = rotate_and_scale(ramp.T.expand(count, 1, -1, -1), seeded(seed), degrees, scale)
+    per_pixel = [(image[:, 0, 14, 18] - image[:, 0, 14, 10]).double() / 8 for image in (across, down)]
     return torch.atan2(-per_pixel[1], per_pixel[0]).rad2deg(), 1 / torch.hypot(*per_pixel)
 
 
@@ -109,10 +110,10 @@ def test_rotation_and_scale_equal_torchvision(degrees: float, scale: float, widt
     images = random_images(40, 28, width).float()
     expected = [
         v2.functional.affine(image, angle, [0, 0], factor, [0.0, 0.0], InterpolationMode.BILINEAR)
-        for image, angle, factor in zip(images.unsqueeze(1), angles.tolist(), factors.tolist(), strict=True)
+        for image, angle, factor in zip(images, angles.tolist(), factors.tolist(), strict=True)
     ]
     transformed = rotate_and_scale(images, seeded(1), degrees, scale)
-    torch.testing.assert_close(transformed, torch.cat(expected), rtol=0, atol=0.05)  # of 255
+    torch.testing.assert_close(transformed, torch.stack(expected), rtol=0, atol=0.05)  # of 255
 
 
 def test_angles_and_factors_are_uniform_and_independent() -> None:
@@ -138,8 +139,8 @@ ERASED_AREA, ASPECT_RATIO = (0.02, 0.4), (0.3, 1 / 0.3)  # Zhong et al.
 
 
 def test_erased_rectangles_are_distributed_as_in_torchvision() -> None:
-    erased = random_erasing(torch.full((4000, 28, 28), MARKER), seeded(1), 1.0)
-    top, left, height, width = rectangles(erased != MARKER)
+    erased = random_erasing(torch.full((4000, 1, 28, 28), MARKER), seeded(1), 1.0)
+    top, left, height, width = rectangles(erased[:, 0] != MARKER)
     assert ((height > 0) & (width > 0) & (height < 28) & (width < 28)).all()
     area = ((height - 0.5) * (width - 0.5), (height + 0.5) * (width + 0.5))  # before height and width were rounded
     ratio = ((height - 0.5) / (width + 0.5), (height + 0.5) / (width - 0.5))
@@ -184,7 +185,7 @@ def test_erasing_keeps_an_image_in_which_no_rectangle_fits() -> None:
 @pytest.mark.parametrize("side", [3, 4])
 def test_cutout_is_a_clipped_square_about_a_uniform_pixel(side: int) -> None:
     height, width = 9, 7
-    cut = cutout(torch.full((6300, height, width), MARKER), seeded(1), side, fill=73.0)
+    cut = cutout(torch.full((6300, 1, height, width), MARKER), seeded(1), side, fill=(73.0,))
     squares = np.full((height, width, height, width), MARKER, dtype=np.float32)
     for row in range(height):
         for column in range(width):
@@ -194,13 +195,14 @@ def test_cutout_is_a_clipped_square_about_a_uniform_pixel(side: int) -> None:
     assert (found.sum(dim=1) == 1).all()
     assert_equally_likely(found.sum(dim=0).double())
     images = random_images(100).float()
-    inside = cutout(torch.full_like(images, MARKER), seeded(2), side, fill=0) == 0
-    assert torch.equal(cutout(images, seeded(2), side, fill=73.0), torch.where(inside, 73.0, images))
+    inside = cutout(torch.full_like(images, MARKER), seeded(2), side, fill=(0, 0, 0)) == 0
+    colour = torch.tensor(COLOUR).view(3, 1, 1)
+    assert torch.equal(cutout(images, seeded(2), side, fill=COLOUR), torch.where(inside, colour, images))
 
 
 @pytest.mark.parametrize("name", EACH)
 def test_each_image_has_its_own_draw(name: str) -> None:
-    same = random_images(1).expand(200, -1, -1).float()
+    same = random_images(1).expand(200, -1, -1, -1).float()
     outputs = len(EACH[name][1](same, seeded(1)).flatten(1).unique(dim=0))
     possible = {"horizontal_flip": 2, "shift": 25}  # numbers of possible outcomes, where they are small
     assert outputs == possible[name] if name in possible else outputs > 80
@@ -209,28 +211,28 @@ def test_each_image_has_its_own_draw(name: str) -> None:
 @pytest.mark.parametrize("name", EACH)
 def test_setting_enables_only_its_own_augmentation(name: str) -> None:
     images = random_images(100)
-    augment = Augmentation(fill=73.0, **{name: VALUES[name]})
+    augment = Augmentation(fill=COLOUR, **{name: VALUES[name]})
     augmented = augment(images, seeded(1))
     assert augmented.dtype == torch.float32
     assert torch.equal(augmented, EACH[name][1](images.float(), seeded(1)))
 
 
-ALL = Augmentation(fill=73.0, **VALUES)
+ALL = Augmentation(fill=COLOUR, **VALUES)
 
 
 def test_all_together_are_applied_in_the_order_of_their_fields() -> None:
     generator, images = seeded(1), random_images(100)
     expected = rotate_and_scale(horizontal_flip(images.float(), generator, 0.5), generator, 10.0, 0.2)
-    expected = cutout(random_erasing(shift(expected, generator, 2), generator, 0.5), generator, 8, 73.0)
+    expected = cutout(random_erasing(shift(expected, generator, 2), generator, 0.5), generator, 8, COLOUR)
     assert torch.equal(ALL(images, seeded(1)), expected)
 
 
 def test_setting_of_0_changes_no_image_and_draws_no_random_numbers() -> None:
-    assert Augmentation(fill=73.0).is_off
-    assert not any(Augmentation(fill=73.0, **{name: value}).is_off for name, value in VALUES.items())
+    assert Augmentation(fill=COLOUR).is_off
+    assert not any(Augmentation(fill=COLOUR, **{name: value}).is_off for name, value in VALUES.items())
     generator, images = seeded(1), random_images(20)
     before = generator.get_state()
-    assert torch.equal(Augmentation(fill=73.0)(images, generator), images.float())
+    assert torch.equal(Augmentation(fill=COLOUR)(images, generator), images.float())
     assert torch.equal(generator.get_state(), before)
 
 
@@ -261,8 +263,8 @@ def test_uint8_and_float_images_give_equal_results_and_are_not_modified() -> Non
 def test_augmentation_reads_no_value_back_from_the_device() -> None:
     """Run on the meta device, which has no values: .item(), a branch on a tensor and a mask as an index raise."""
     no_generator: Any = None  # the meta device has none
-    augmented = ALL(torch.empty(8, 28, 28, dtype=torch.uint8, device="meta"), no_generator)
-    assert augmented.shape == (8, 28, 28)
+    augmented = ALL(torch.empty(8, 3, 28, 28, dtype=torch.uint8, device="meta"), no_generator)
+    assert augmented.shape == (8, 3, 28, 28)
 
 
 def flips_digits(recipe: dict[str, Any]) -> bool:
@@ -284,7 +286,7 @@ def draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., np.nd
     """Run `python -m data` with these arguments on two random images of each class; return its picture in grey."""
 
     def draw(*arguments: str) -> np.ndarray:
-        split = Images(random_images(20), torch.arange(10).repeat(2))
+        split = Images(random_images(20, channels=1), torch.arange(10).repeat(2))
         monkeypatch.setattr(sheets, "load", lambda name: Splits(data.DATASETS[name], split, None, split))
         monkeypatch.setattr(sys, "argv", ["data", "--output", str(tmp_path / "picture.png"), *arguments])
         sheets.main()
@@ -296,7 +298,7 @@ def draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., np.nd
 
 def test_every_augmentation_is_configured_shown_and_tested() -> None:
     configured = yaml.safe_load((ROOT / "configs/train.yaml").read_text())["data"]["augment"]
-    off = {name: getattr(Augmentation(fill=0), name) for name in SETTINGS}
+    off = {name: getattr(Augmentation(fill=COLOUR), name) for name in SETTINGS}
     assert {name: (type(value), value) for name, value in configured.items()} == {
         name: (type(value), value) for name, value in off.items()
     }
@@ -310,7 +312,7 @@ def test_every_augmentation_is_configured_shown_and_tested() -> None:
         ({"shift": 99}, "data.augment.shift=99 is not valid, it should be a whole number from 0 to 28."),
         ({"shift": 2.0}, "data.augment.shift=2.0 is not valid"),
         ({"shift": True}, "data.augment.shift=True is not valid"),
-        ({"cutout": 57}, "data.augment.cutout=57 is not valid"),
+        ({"cutout": 225}, "data.augment.cutout=225 is not valid"),
         ({"erasing": -0.1}, "data.augment.erasing=-0.1 is not valid, it should be a number from 0 to 1."),
         ({"rotation": "10"}, "data.augment.rotation=10 is not valid, it should be a number from 0 to 180."),
         ({"scale": math.nan}, "data.augment.scale=nan is not valid, it should be a number from 0 to 0.9."),
@@ -318,12 +320,12 @@ def test_every_augmentation_is_configured_shown_and_tested() -> None:
 )
 def test_wrong_setting_is_refused(settings: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(says)}"):
-        Augmentation(fill=73.0, **settings)
+        Augmentation(fill=COLOUR, **settings)
 
 
 def test_largest_values_and_integers_for_floats_are_valid() -> None:
-    assert not Augmentation(73.0, **{name: each["largest"] for name, each in SETTINGS.items()}).is_off
-    assert not Augmentation(73.0, rotation=180, erasing=1).is_off
+    assert not Augmentation(COLOUR, **{name: each["largest"] for name, each in SETTINGS.items()}).is_off
+    assert not Augmentation(COLOUR, rotation=180, erasing=1).is_off
 
 
 def test_picture_shows_the_augmented_images(draw: Callable[..., np.ndarray]) -> None:
@@ -335,7 +337,7 @@ def test_picture_shows_the_augmented_images(draw: Callable[..., np.ndarray]) -> 
         left, top = left + number * sheets.CELL + sheets.GAP * (number > 0), sheets.HEAD + row * sheets.CELL
         return together[top : top + 56, left : left + 56]
 
-    for row, image in enumerate(random_images(20)[:10].numpy()):
+    for row, image in enumerate(random_images(20, channels=1)[:10, 0].numpy()):
         enlarged = image.repeat(2, axis=0).repeat(2, axis=1)
         for number in range(1 + sheets.DRAWS):
             assert (cell(0, row, number) == enlarged).all()  # digits are never mirrored

@@ -8,12 +8,13 @@ from data import batches
 from data.batches import EvaluationBatches, Preprocess, TrainingBatches, epoch_order, stream_seed
 from data.splits import Images
 
-IMAGES = torch.randint(0, 256, (50, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+IMAGES = torch.randint(0, 256, (50, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+PREPROCESS = Preprocess((0.3,), (0.4,), (28, 28))
 SPLIT = Images(IMAGES, torch.arange(50))  # each label names its image
 
 
 def batches_of(seed: int = 1, epoch: int = 0, first: int = 0) -> list[torch.Tensor]:
-    loader = TrainingBatches(SPLIT, 16, Preprocess(0.3, 0.4, 28), seed, lambda: (epoch, first))
+    loader = TrainingBatches(SPLIT, 16, PREPROCESS, seed, lambda: (epoch, first))
     assert len(loader) == 3
     return [labels for _, labels in loader]
 
@@ -27,8 +28,8 @@ def test_preprocessing_equals_torchvision(size: int) -> None:
             v2.Normalize([0.3], [0.4]),
         ]
     )
-    expected = torch.stack([transform(image.unsqueeze(0)) for image in IMAGES[:4]])
-    preprocessed = Preprocess(0.3, 0.4, size)(IMAGES[:4])
+    expected = torch.stack([transform(image) for image in IMAGES[:4]])
+    preprocessed = Preprocess((0.3,), (0.4,), (size, size))(IMAGES[:4])
     assert preprocessed.dtype == torch.float32
     torch.testing.assert_close(preprocessed, expected, rtol=1e-5, atol=1e-5)
 
@@ -38,7 +39,7 @@ def test_images_keep_their_labels_however_many_batches_are_made_at_once(
     ahead: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "PIXELS_AHEAD", ahead * 8 * 28 * 28)
-    preprocess, size = Preprocess(0.3, 0.4, 28), 8
+    preprocess, size = PREPROCESS, 8
     made = list(TrainingBatches(SPLIT, size, preprocess, 1, lambda: (0, 1)))
     assert len(made) == 5
     order = epoch_order(50, 1, 0)[size:]
@@ -73,7 +74,7 @@ def test_loader_that_starts_at_a_later_batch_gives_the_rest_of_the_epoch() -> No
 def test_random_numbers_of_a_batch_depend_on_seed_epoch_and_batch_only() -> None:
     def draws(epoch: int, first: int) -> list[float]:
         torch.manual_seed(first)  # earlier random numbers must not matter
-        loader = TrainingBatches(SPLIT, 16, Preprocess(0.3, 0.4, 28), 1, lambda: (epoch, first))
+        loader = TrainingBatches(SPLIT, 16, PREPROCESS, 1, lambda: (epoch, first))
         return [torch.rand(()).item() for _ in loader]
 
     assert draws(0, 1) == draws(0, 0)[1:]
@@ -88,9 +89,7 @@ def test_random_numbers_of_augmentation_depend_on_the_batch_and_change_no_others
             own.append(torch.rand((), generator=generator).item())
             return images
 
-        loader = TrainingBatches(
-            SPLIT, 16, Preprocess(0.3, 0.4, 28), seed, lambda: (epoch, first), augment if augmented else None
-        )
+        loader = TrainingBatches(SPLIT, 16, PREPROCESS, seed, lambda: (epoch, first), augment if augmented else None)
         return own, [torch.rand(()).item() for _ in loader]
 
     assert draws(1, 0, 1)[0] == draws(1, 0, 0)[0][1:]
@@ -107,14 +106,14 @@ def test_every_rng_key_has_its_own_seed() -> None:
 
 @pytest.mark.parametrize("batch_size", [7, 50, 128])
 def test_evaluation_reads_every_image_once_in_order(batch_size: int) -> None:
-    batches = EvaluationBatches(SPLIT, batch_size, Preprocess(0.3, 0.4, 28))
+    batches = EvaluationBatches(SPLIT, batch_size, PREPROCESS)
     labels = [labels for _, labels in batches]
     assert len(labels) == len(batches)
     assert torch.cat(labels).tolist() == list(range(50))
 
 
 LARGE_SPLIT = Images(
-    torch.randint(0, 256, (300, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)),
+    torch.randint(0, 256, (300, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)),
     torch.arange(300),
 )
 
@@ -123,11 +122,11 @@ LARGE_SPLIT = Images(
 @pytest.mark.parametrize("augmented", [False, True])
 def test_processes_get_slices_of_the_same_batches(world: int, augmented: bool) -> None:
     def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        return images + torch.rand(len(images), 1, 1, generator=generator)
+        return images + torch.rand(len(images), 1, 1, 1, generator=generator)
 
     def batches(rank: int, world: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         loader = TrainingBatches(
-            LARGE_SPLIT, 16, Preprocess(0.3, 0.4, 28), 1, lambda: (2, 3), augment if augmented else None, rank, world
+            LARGE_SPLIT, 16, PREPROCESS, 1, lambda: (2, 3), augment if augmented else None, rank, world
         )
         return list(loader)
 
@@ -140,7 +139,7 @@ def test_processes_get_slices_of_the_same_batches(world: int, augmented: bool) -
 
 def test_random_numbers_differ_between_processes() -> None:
     def draws(*rank_and_world: int) -> list[float]:
-        loader = TrainingBatches(LARGE_SPLIT, 16, Preprocess(0.3, 0.4, 28), 1, lambda: (0, 0), None, *rank_and_world)
+        loader = TrainingBatches(LARGE_SPLIT, 16, PREPROCESS, 1, lambda: (0, 0), None, *rank_and_world)
         return [torch.rand(()).item() for _ in loader]
 
     assert draws(0, 2) == draws()
@@ -152,11 +151,8 @@ def test_random_numbers_differ_between_processes() -> None:
 @pytest.mark.parametrize("world", [2, 3, 7])
 def test_processes_evaluate_every_image_exactly_once(images: int, world: int) -> None:
     split = Images(*(tensor[:images] for tensor in LARGE_SPLIT))
-    shares = [
-        [labels for _, labels in EvaluationBatches(split, 64, Preprocess(0.3, 0.4, 28), rank, world)]
-        for rank in range(world)
-    ]
-    assert {len(share) for share in shares} == {len(EvaluationBatches(split, 64, Preprocess(0.3, 0.4, 28), 0, world))}
+    shares = [[labels for _, labels in EvaluationBatches(split, 64, PREPROCESS, rank, world)] for rank in range(world)]
+    assert {len(share) for share in shares} == {len(EvaluationBatches(split, 64, PREPROCESS, 0, world))}
     sizes = [len(labels) for share in shares for labels in share]
     assert min(sizes) > 0
     assert max(sizes) <= 64

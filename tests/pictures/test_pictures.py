@@ -34,7 +34,7 @@ def seven(size: int = 112, ink: Any = 255, paper: Any = 0, mode: str = "L") -> I
 def pixels(image: Image.Image, folder: Path, dataset: str = "mnist", kind: str = "PNG", **options: Any) -> np.ndarray:
     path = folder / "picture"
     image.save(path, kind, **options)
-    return pictures.read(str(path), dataset).pixels.astype(int)
+    return pictures.read(str(path), dataset).pixels[0].astype(int)
 
 
 def mean_difference(one: np.ndarray, other: np.ndarray) -> float:
@@ -241,7 +241,7 @@ def test_polarity_can_be_forced(tmp_path: Path) -> None:
     ):
         expected = pixels(shown, tmp_path)
         path = str(tmp_path / "picture")
-        assert np.array_equal(pictures.read(path, "mnist", right).pixels, expected)
+        assert np.array_equal(pictures.read(path, "mnist", right).pixels[0], expected)
         with pytest.raises(DataError, match="shows nothing"):
             pictures.read(path, "mnist", wrong)
 
@@ -258,7 +258,7 @@ def test_dark_ink_outweighs_a_large_reflection(tmp_path: Path) -> None:
 @pytest.fixture
 def first_images(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], np.ndarray]:
     monkeypatch.setattr(idx, "read", read_once)
-    return lambda dataset: data.load(dataset).test.images[:150].numpy()
+    return lambda dataset: data.load(dataset).test.images[:150, 0].numpy()
 
 
 @pytest.mark.parametrize(("dataset", "share"), [("mnist", 1), ("fashion_mnist", 0.96)])

@@ -81,7 +81,7 @@ def test_split_has_the_images_of_the_run(run_train: RunTrain, run_evaluate: RunP
     train, card = data.load("mnist", train_size=600, val_size=400).train, models.card(run.folder)
     inputs = (train.images.float() / 255 - card["input"]["mean"]) / card["input"]["std"]
     with torch.no_grad():
-        right = models.load(run.folder)(inputs.unsqueeze(1)).argmax(dim=1) == train.labels
+        right = models.load(run.folder)(inputs).argmax(dim=1) == train.labels
     assert measured["images"] == 600
     assert measured["accuracy"] == right.double().mean().item()
     assert measured["recorded"] is None
@@ -130,7 +130,7 @@ def test_wrong_command_prints_a_one_line_error(
     ("changes", "status", "says"),
     [
         ({"data": "letters"}, 3, "was trained on 'letters', which is not available"),
-        ({"training": {}}, 4, "has a card that does not say how its data were split"),
+        ({"training": {}}, 4, "does not say how its data were split"),
         ({"training": {"train_size": None, "val_size": 0, "test_size": None}}, 2, "there is no --split val"),
         ({"input": {"mean": 0.1, "std": 0, "image_size": 28}}, 4, "does not say what its network's input is"),
         ({"input": {"mean": 0.1, "std": 0.3, "image_size": 32}}, 4, "does not say what its network's input is"),
@@ -154,7 +154,7 @@ def test_invalid_card_is_refused(
 def test_labels_beyond_the_classes_of_the_network_are_refused(run_evaluate: RunProgram, tmp_path: Path) -> None:
     status, _, errors = run_evaluate("--weights", write_weights(tmp_path / "file", classes=9))
     assert status == 3
-    assert "has the label 9, expected labels below num_classes=9" in errors
+    assert "mnist has 1 channels and 10 classes, the network of" in errors
 
 
 def test_metrics_match_up_to_rounding() -> None:

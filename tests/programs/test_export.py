@@ -28,7 +28,7 @@ def make_weights(path: Path, name: str, seed: int = 0, **arguments) -> Path:
     torch.manual_seed(seed)
     card = {
         "data": "fashion_mnist",
-        "input": {"channels": 1, "image_size": 28, "mean": INFO.mean, "std": INFO.std},
+        "input": {"channels": 1, "image_size": 28, "mean": INFO.mean[0], "std": INFO.std[0]},
         "classes": list(INFO.classes),
         "metrics": {"val": None, "test": {"loss": 0.5, "accuracy": 0.875, "images": 10_000}},
         "training": {},
@@ -120,8 +120,8 @@ def test_onnx_file_of_lenet_holds_its_metadata(lenet: tuple[Path, bytes]) -> Non
         "network": "lenet",
         "data": "fashion_mnist",
         "image_size": "28",
-        "mean": str(INFO.mean),
-        "std": str(INFO.std),
+        "mean": str(INFO.mean[0]),
+        "std": str(INFO.std[0]),
         "test_accuracy": "0.875",
         "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
     }

@@ -71,15 +71,15 @@ def test_stored_weights_have_the_recorded_metrics(run_train: RunTrain, model: st
     run = run_train(*f"model={model}".split(), f"data={name}", "optimizer.lr=0.01")
     assert run.status == 0, run.errors
     network, card = models.load(run.folder), models.card(run.folder)
-    assert card["input"] == {"channels": 1, "image_size": 28, "mean": data.DATASETS[name].mean} | {
-        "std": data.DATASETS[name].std
+    assert card["input"] == {"channels": 1, "image_size": 28, "mean": data.DATASETS[name].mean[0]} | {
+        "std": data.DATASETS[name].std[0]
     }
     assert card["classes"] == list(data.DATASETS[name].classes)
     splits = data.load(name, val_size=400)
     for split, images in (("val", splits.val), ("test", splits.test)):
         assert images is not None
         with torch.no_grad():
-            logits = network(Preprocess(splits.info.mean, splits.info.std, 28)(images.images))
+            logits = network(Preprocess(splits.info.mean, splits.info.std, (28, 28))(images.images))
         recorded = run.metrics[split]
         assert recorded == card["metrics"][split]
         assert recorded["images"] == len(images.labels)

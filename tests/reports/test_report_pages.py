@@ -113,7 +113,7 @@ def made_up(
     validated: bool = True,
 ) -> dict[str, Any]:
     """Return made-up arguments of `run_report.render`."""
-    images = torch.randint(256, (len(labels), 28, 28), generator=torch.Generator().manual_seed(2), dtype=torch.uint8)
+    images = torch.randint(256, (len(labels), 1, 28, 28), generator=torch.Generator().manual_seed(2), dtype=torch.uint8)
     metrics = {
         "model": "lenet",
         "data": "mnist",
@@ -223,7 +223,7 @@ def test_page_shows_the_most_confident_mistakes() -> None:
         assert f"{labels[index]} → {predicted[index]} {confidence[index]:.4f} #{index}" in content.text
         png = base64.b64decode((shown["src"] or "").removeprefix("data:image/png;base64,"), validate=True)
         pixels = np.asarray(Image.open(io.BytesIO(png)))
-        np.testing.assert_array_equal(pixels, arguments["test"].images[index].numpy())
+        np.testing.assert_array_equal(pixels, arguments["test"].images[index, 0].numpy())
     assert "image-rendering: pixelated" in html
 
 

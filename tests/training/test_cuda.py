@@ -44,8 +44,8 @@ def test_gradient_is_that_of_the_cpu(name: str, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_augmentation_draws_from_its_generator_alone(name: str) -> None:
-    augment = Augmentation(0.0, **{name: SETTINGS[name]})  # type: ignore[arg-type]
-    images = torch.randint(256, (64, 28, 28), dtype=torch.uint8, device=DEVICE)
+    augment = Augmentation((0.0,), **{name: SETTINGS[name]})  # type: ignore[arg-type]
+    images = torch.randint(256, (64, 1, 28, 28), dtype=torch.uint8, device=DEVICE)
     generator = torch.Generator(DEVICE)
 
     def draw(seed: int) -> Tensor:

@@ -1,6 +1,6 @@
 """Read and decode an image file of any size, bit depth and colour.
 
-The errors raised here do not name the file: `pictures.read` puts its name before them.
+The errors raised here do not name the file: the caller puts its name before them.
 """
 
 import contextlib
@@ -9,18 +9,19 @@ import os
 import stat
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from data import DataError
+from .datasets import DataError
 
+Converted = TypeVar("Converted")
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # Pillow's PPM reads PBM, PGM and PNM, too
 LARGEST_FILE = 64 << 20  # bytes
 LARGEST_PICTURE = 1 << 26  # pixels, as declared in the file's header
-FINEST_JPEG = 1024  # pixels; a larger JPEG is decoded at a fraction of its size, at least this
 
 
 def printable(text: str) -> str:
@@ -54,28 +55,24 @@ def read_file(file: str) -> bytes:
     return content
 
 
-def decode(content: bytes) -> tuple[Image.Image, bool]:
-    """Decode an image to mode L, RGBA or F (0 to 255); return it and whether the file holds more than this one.
+def decode(
+    content: bytes, convert: Callable[[Image.Image], Converted], finest: int | None = None
+) -> tuple[Converted, bool]:
+    """Decode an image, upright; return what `convert` makes of it, and whether the file holds more than this one.
 
-    Raises DataError if the image is too large, damaged, or of another format than FORMATS.
+    A JPEG of more than `finest` pixels a side may come at a fraction of its size, not below that. Raises DataError if
+    the image is too large, damaged, or of another format than FORMATS. Call it within `quietly`.
     """
     too_large = f"has more than {LARGEST_PICTURE:,} pixels. Make it smaller."
     try:
-        with (
-            warnings.catch_warnings(action="ignore"),  # Pillow's, about sizes and damage that are decided here
-            _silent_stderr(),
-            Image.open(io.BytesIO(content), formats=FORMATS) as image,
-        ):
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > LARGEST_PICTURE:
                 raise DataError(too_large)
-            image.draft(None, (FINEST_JPEG, FINEST_JPEG))
+            if finest:
+                image.draft(None, (finest, finest))
             one_of_several = getattr(image, "is_animated", False)
             ImageOps.exif_transpose(image, in_place=True)
-            if image.mode[0] in "IF":  # 16 and 32 bits: white may have any value
-                deep = np.asarray(image, np.float32)
-                plain = Image.fromarray((deep - deep.min()) * (255 / (np.ptp(deep) or 1)))
-            else:
-                plain = image.convert("RGBA" if image.has_transparency_data else "L")
+            return convert(image), one_of_several
     except DataError:
         raise
     except Image.DecompressionBombError:
@@ -84,9 +81,43 @@ def decode(content: bytes) -> tuple[Image.Image, bool]:
         raise DataError(f"is not an image, or not one of {', '.join(FORMATS)}. Convert it to PNG.") from None
     except Exception as error:  # Pillow's readers raise nearly any exception for a damaged file
         raise DataError(f"is damaged ({printable(str(error))}). Make or fetch it again.") from None
-    if plain.mode == "F" and not np.isfinite(np.asarray(plain)).all():
-        raise DataError("has pixels that are not finite. Convert it to PNG.")
-    return plain, one_of_several
+
+
+def is_grey(mode: str) -> bool:
+    """Return whether images of a Pillow mode have grey levels alone; those of a palette count as coloured."""
+    return mode in ("1", "L", "LA", "La", "F") or mode[0] == "I"
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Return whether the pixels have 16 or 32 bits, and white may have any value."""
+    return image.mode[0] in "IF"
+
+
+def to_pixels(image: Image.Image, channels: int, image_size: tuple[int, int]) -> np.ndarray:
+    """Return the pixels, uint8 (C, height, width), grey or RGB, as they are stored for training on own data.
+
+    What is transparent becomes white; of 16 bits the upper 8 are kept.
+    """
+    if is_deep(image):
+        image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    pixels = np.array(resize(image.convert("L" if channels == 1 else "RGB"), image_size))
+    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def resize(image: Image.Image, image_size: tuple[int, int]) -> Image.Image:
+    """Resize an image to (height, width), whatever its proportions."""
+    height, width = image_size
+    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Silence Pillow, whose warnings are about sizes and damage that are decided here. Not for several threads."""
+    with warnings.catch_warnings(action="ignore"), _silent_stderr():
+        yield
 
 
 @contextlib.contextmanager
