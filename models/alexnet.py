@@ -8,10 +8,10 @@ maps behind conv1 (the paper's 55 x 55 need 227 pixels), and the initialisation.
 small-image stem (28 x 28) is a 3 x 3 convolution of stride 1; with it, fc6 and fc7 have 1,024 units in place of 4,096.
 """
 
-from torch import Tensor, nn
+from torch import nn
 
-from .checks import check_counts, check_dropout, check_images, has_small_image_stem
-from .layers import convolution, initialize
+from .checks import check_counts, check_dropout, has_small_image_stem
+from .layers import check_images, convolution, initialize
 
 
 class AlexNet(nn.Sequential):
@@ -37,6 +37,7 @@ class AlexNet(nn.Sequential):
         check_counts("AlexNet", hidden_size=hidden_size)
         check_dropout("AlexNet", dropout)
         self.image_size, self.in_channels = image_size, in_channels
+        self.register_forward_pre_hook(check_images)
         kernel_size, stride, padding = (3, 1, 1) if small_image else (11, 4, 0)
         side = (image_size + 2 * padding - kernel_size) // stride + 1
         for _ in range(3):
@@ -55,7 +56,3 @@ class AlexNet(nn.Sequential):
         self.fc7 = nn.Sequential(nn.Linear(hidden_size, hidden_size), nn.ReLU(), nn.Dropout(dropout))
         self.fc8 = nn.Linear(hidden_size, num_classes)
         initialize(self, "relu")
-
-    def forward(self, images: Tensor) -> Tensor:
-        check_images("AlexNet", images, self.in_channels, self.image_size)
-        return super().forward(images)

@@ -1,27 +1,10 @@
-"""Checks of arguments and images that networks share. This file imports no torch."""
+"""Checks of arguments that networks share. This file imports no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 SMALL_IMAGE_SIZE = 28  # pixels: MNIST and Fashion-MNIST
-
-
-def check_images(network: str, images: Tensor, in_channels: int, image_size: int) -> None:
-    """Raise ValueError, naming both sizes, unless `images` is (N, in_channels, image_size, image_size)."""
-    if images.ndim != 4:
-        raise ValueError(
-            f"{network} reads images (N, {in_channels}, {image_size}, {image_size}), got {tuple(images.shape)}"
-        )
-    _, channels, height, width = images.shape
-    if (height, width) != (image_size, image_size):
-        raise ValueError(f"{network} reads {image_size} x {image_size} images, got {height} x {width}")
-    if channels != in_channels:
-        raise ValueError(f"{network} reads images of {in_channels} channels, got {channels}")
 
 
 def check_image_size(network: str, image_size: int, smallest: int | None = None) -> None:

@@ -12,8 +12,8 @@ seventh row and column.
 import torch
 from torch import Tensor, nn
 
-from .checks import check_counts, check_images, has_small_image_stem
-from .layers import initialize
+from .checks import check_counts, has_small_image_stem
+from .layers import check_images, initialize
 
 
 class DenseLayer(nn.Module):
@@ -62,6 +62,7 @@ class DenseNet(nn.Sequential):
                 f"DenseNet: layers_per_block must be four numbers of at least 1, got {tuple(layers_per_block)}"
             )
         self.image_size, self.in_channels = image_size, in_channels
+        self.register_forward_pre_hook(check_images)
         kernel_size, stride, padding = (3, 1, 1) if small_image else (7, 2, 3)
 
         self.conv1 = nn.Sequential(
@@ -82,7 +83,3 @@ class DenseNet(nn.Sequential):
         self.flatten = nn.Flatten()  # (N, 248)
         self.linear = nn.Linear(channels, num_classes)
         initialize(self, "relu")
-
-    def forward(self, images: Tensor) -> Tensor:
-        check_images("DenseNet", images, self.in_channels, self.image_size)
-        return super().forward(images)

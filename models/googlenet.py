@@ -11,8 +11,8 @@ The small-image stem (28 x 28) begins with a 3 x 3 convolution of stride 1 and h
 import torch
 from torch import Tensor, nn
 
-from .checks import check_images, has_small_image_stem
-from .layers import convolution, initialize
+from .checks import has_small_image_stem
+from .layers import check_images, convolution, initialize
 
 INCEPTIONS = {  # table 1: #1x1, (#3x3 reduce, #3x3), (#5x5 reduce, #5x5), pool proj
     "inception3a": (64, (96, 128), (16, 32), 32),
@@ -74,6 +74,7 @@ class GoogLeNet(nn.Sequential):
         super().__init__()
         small_image = has_small_image_stem("GoogLeNet", image_size, smallest=64)
         self.image_size, self.in_channels = image_size, in_channels
+        self.register_forward_pre_hook(check_images)
 
         if small_image:
             self.conv1 = convolution(in_channels, 64, kernel_size=3, padding=1, batch_norm=batch_norm)
@@ -97,7 +98,3 @@ class GoogLeNet(nn.Sequential):
         self.flatten = nn.Flatten()  # (N, 1024)
         self.linear = nn.Linear(channels, num_classes)
         initialize(self, "relu")
-
-    def forward(self, images: Tensor) -> Tensor:
-        check_images("GoogLeNet", images, self.in_channels, self.image_size)
-        return super().forward(images)

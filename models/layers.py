@@ -1,6 +1,27 @@
-"""Layers that several networks share, and their initial weights."""
+"""What several networks share: the check of their images, layers, and initial weights."""
 
-from torch import nn
+from typing import Any
+
+from torch import Tensor, nn
+
+
+def check_images(network: Any, inputs: tuple[Any, ...]) -> None:
+    """Raise ValueError, naming both sizes, unless images are (N, network.in_channels, image_size, image_size).
+
+    Networks register it as a forward pre-hook: `forward` has no control flow, and torch.fx can trace it.
+    """
+    if not inputs or not isinstance(images := inputs[0], Tensor):  # by keyword; traced as a part of a larger module
+        return
+    name, in_channels, image_size = type(network).__name__, network.in_channels, network.image_size
+    if images.ndim != 4:
+        raise ValueError(
+            f"{name} reads images (N, {in_channels}, {image_size}, {image_size}), got {tuple(images.shape)}"
+        )
+    _, channels, height, width = images.shape
+    if (height, width) != (image_size, image_size):
+        raise ValueError(f"{name} reads {image_size} x {image_size} images, got {height} x {width}")
+    if channels != in_channels:
+        raise ValueError(f"{name} reads images of {in_channels} channels, got {channels}")
 
 
 def convolution(

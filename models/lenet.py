@@ -13,8 +13,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from .checks import check_choice, check_image_size, check_images
-from .layers import initialize
+from .checks import check_choice, check_image_size
+from .layers import check_images, initialize
 
 ACTIVATIONS = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
 POOLINGS = {"average": nn.AvgPool2d, "max": nn.MaxPool2d}
@@ -38,6 +38,7 @@ class LeNet(nn.Module):
         check_choice("LeNet", "pooling", pooling, POOLINGS)
         check_choice("LeNet", "padding", padding, (0, 2))
         self.image_size, self.in_channels = image_size, in_channels
+        self.register_forward_pre_hook(check_images)
         act, pool = ACTIVATIONS[activation], POOLINGS[pooling]
         side = ((image_size + 2 * padding - 4) // 2 - 4) // 2  # 4, or 5 with padding
 
@@ -52,6 +53,5 @@ class LeNet(nn.Module):
         initialize(self, activation)
 
     def forward(self, images: Tensor) -> Tensor:
-        check_images("LeNet", images, self.in_channels, self.image_size)
         maps = self.s4(self.c3(self.s2(self.c1(images))))
         return self.output(self.f6(self.c5(self.flatten(maps))))

@@ -11,8 +11,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from .checks import check_dropout, check_image_size, check_images
-from .layers import initialize
+from .checks import check_dropout, check_image_size
+from .layers import check_images, initialize
 
 
 class MLP(nn.Module):
@@ -35,6 +35,7 @@ class MLP(nn.Module):
             raise ValueError(f"MLP: every one of hidden_sizes must be at least 1, got {tuple(hidden_sizes)}")
         check_dropout("MLP", dropout)
         self.image_size, self.in_channels = image_size, in_channels
+        self.register_forward_pre_hook(check_images)
         self.flatten = nn.Flatten()  # (N, 784)
         sizes = (in_channels * image_size**2, *hidden_sizes)
         self.hidden = nn.Sequential(
@@ -44,5 +45,4 @@ class MLP(nn.Module):
         initialize(self, "relu")
 
     def forward(self, images: Tensor) -> Tensor:
-        check_images("MLP", images, self.in_channels, self.image_size)
         return self.output(self.hidden(self.flatten(images)))

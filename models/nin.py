@@ -9,10 +9,10 @@ of the last one alone, and the initialisation, which makes every class map posit
 computes the class maps has none. The small-image stem (28 x 28) begins with a 5 x 5 convolution of stride 1.
 """
 
-from torch import Tensor, nn
+from torch import nn
 
-from .checks import check_dropout, check_images, has_small_image_stem
-from .layers import convolution, initialize, initialize_class_maps
+from .checks import check_dropout, has_small_image_stem
+from .layers import check_images, convolution, initialize, initialize_class_maps
 
 
 def mlpconv(
@@ -51,6 +51,7 @@ class NiN(nn.Sequential):
         small_image = has_small_image_stem("NiN", image_size, smallest=67)
         check_dropout("NiN", dropout)
         self.image_size, self.in_channels = image_size, in_channels
+        self.register_forward_pre_hook(check_images)
         kernel_size, stride, padding = (5, 1, 2) if small_image else (11, 4, 0)
 
         self.mlpconv1 = mlpconv(in_channels, 96, kernel_size, stride, padding, batch_norm=batch_norm)
@@ -66,7 +67,3 @@ class NiN(nn.Sequential):
         initialize(self, "relu")
         *_, class_maps = (module for module in self.modules() if isinstance(module, nn.Conv2d))
         initialize_class_maps(class_maps)
-
-    def forward(self, images: Tensor) -> Tensor:
-        check_images("NiN", images, self.in_channels, self.image_size)
-        return super().forward(images)

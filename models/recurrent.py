@@ -13,8 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from .checks import check_choice, check_counts, check_dropout, check_image_size, check_images
-from .layers import initialize
+from .checks import check_choice, check_counts, check_dropout, check_image_size
+from .layers import check_images, initialize
 
 
 class RowByRow(nn.Module):
@@ -55,6 +55,7 @@ class RowByRow(nn.Module):
         check_choice(network, "pool", pool, ("last", "mean"))
         check_choice(network, "init", init, ("torch", "orthogonal"))
         self.image_size, self.in_channels = image_size, in_channels
+        self.register_forward_pre_hook(check_images)
         self.bidirectional, self.pool = bidirectional, pool
 
         self.recurrent = self.layer(
@@ -77,7 +78,6 @@ class RowByRow(nn.Module):
                     nn.init.zeros_(gate)
 
     def forward(self, images: Tensor) -> Tensor:
-        check_images(type(self).__name__, images, self.in_channels, self.image_size)
         rows = images.permute(2, 0, 1, 3).flatten(2)  # (28 time steps, N, in_channels * 28)
         states, _ = self.recurrent(rows)
         return self.output(self.pooled(states))

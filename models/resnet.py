@@ -13,8 +13,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from .checks import check_choice, check_images, has_small_image_stem
-from .layers import initialize
+from .checks import check_choice, has_small_image_stem
+from .layers import check_images, initialize
 
 STAGES = {"conv2_x": (64, 1), "conv3_x": (128, 2), "conv4_x": (256, 2), "conv5_x": (512, 2)}  # (channels, stride)
 
@@ -60,6 +60,7 @@ class ResNet18(nn.Sequential):
         check_choice("ResNet18", "variant", variant, ("d2l", "paper"))
         paper = variant == "paper"
         self.image_size, self.in_channels = image_size, in_channels
+        self.register_forward_pre_hook(check_images)
         kernel_size, stride, padding = (3, 1, 1) if small_image else (7, 2, 3)
 
         self.conv1 = nn.Sequential(
@@ -76,7 +77,3 @@ class ResNet18(nn.Sequential):
         self.flatten = nn.Flatten()  # (N, 512)
         self.linear = nn.Linear(width, num_classes)
         initialize(self, "relu")
-
-    def forward(self, images: Tensor) -> Tensor:
-        check_images("ResNet18", images, self.in_channels, self.image_size)
-        return super().forward(images)

@@ -8,8 +8,8 @@ Departures: none.
 
 from torch import Tensor, nn
 
-from .checks import check_image_size, check_images
-from .layers import initialize
+from .checks import check_image_size
+from .layers import check_images, initialize
 
 
 class SoftmaxRegression(nn.Module):
@@ -19,10 +19,10 @@ class SoftmaxRegression(nn.Module):
         super().__init__()
         check_image_size("SoftmaxRegression", image_size)
         self.image_size, self.in_channels = image_size, in_channels
+        self.register_forward_pre_hook(check_images)
         self.flatten = nn.Flatten()  # (N, 784)
         self.output = nn.Linear(in_channels * image_size**2, num_classes)
         initialize(self, "linear")
 
     def forward(self, images: Tensor) -> Tensor:
-        check_images("SoftmaxRegression", images, self.in_channels, self.image_size)
         return self.output(self.flatten(images))

@@ -7,10 +7,10 @@ Departures: the initialisation. `batch_norm=True` is a further one. At 28 x 28 t
 pixels left for all five of them, and fc6 and fc7 have 512 units in place of 4,096.
 """
 
-from torch import Tensor, nn
+from torch import nn
 
-from .checks import check_counts, check_dropout, check_images, has_small_image_stem
-from .layers import convolution, initialize
+from .checks import check_counts, check_dropout, has_small_image_stem
+from .layers import check_images, convolution, initialize
 
 BLOCKS = ((1, 64), (1, 128), (2, 256), (2, 512), (2, 512))  # table 1, column A: (convolutions, channels)
 
@@ -38,6 +38,7 @@ class VGG11(nn.Sequential):
         check_counts("VGG11", hidden_size=hidden_size)
         check_dropout("VGG11", dropout)
         self.image_size, self.in_channels = image_size, in_channels
+        self.register_forward_pre_hook(check_images)
 
         side = image_size
         for number, (convolutions, channels) in enumerate(BLOCKS, start=1):
@@ -53,7 +54,3 @@ class VGG11(nn.Sequential):
         self.fc7 = nn.Sequential(nn.Linear(hidden_size, hidden_size), nn.ReLU(), nn.Dropout(dropout))
         self.fc8 = nn.Linear(hidden_size, num_classes)
         initialize(self, "relu")
-
-    def forward(self, images: Tensor) -> Tensor:
-        check_images("VGG11", images, self.in_channels, self.image_size)
-        return super().forward(images)
