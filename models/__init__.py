@@ -66,8 +66,9 @@ def defaults(name: str) -> dict[str, Any]:
 def create(name: str, **arguments: Any) -> nn.Module:
     """Build an untrained network, which maps standardised images (N, in_channels, H, W) to logits (N, num_classes).
 
-    `arguments` are those of the network's class; the defaults are the sizes of its paper. Raises ValueError for an
-    unknown name, an unknown argument and a wrong value; a value of the wrong type may raise any error of torch.
+    `arguments` are those of the network's class; the defaults are the sizes of its paper. `image_size` is one number or
+    two, (H, W). Raises ValueError for an unknown name, an unknown argument and a wrong value; a value of the wrong type
+    may raise any error of torch.
     """
     network, valid = network_class(name), defaults(name)
     for argument in arguments:

@@ -86,7 +86,7 @@ def unroll(inputs: Tensor, weight_hh: Tensor, backward: bool) -> Tensor:
 
 
 class GRU(RowByRow):
-    """Map images (N, in_channels, 28, 28), standardised, to logits (N, num_classes).
+    """Map images (N, in_channels, height, width), standardised, to logits (N, num_classes).
 
     `reset_after` chooses `torch.nn.GRU`, which is faster, in place of the equations above. Other arguments: see
     `RowByRow`.
@@ -94,7 +94,7 @@ class GRU(RowByRow):
 
     def __init__(
         self,
-        image_size: int = 28,
+        image_size: int | tuple[int, int] = 28,
         in_channels: int = 1,
         num_classes: int = 10,
         hidden_size: int = 128,
