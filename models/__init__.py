@@ -57,17 +57,25 @@ def network_class(name: str) -> type[nn.Module]:
     return getattr(import_module(f"{__name__}.{module}"), class_name)
 
 
-def defaults(name: str) -> dict[str, Any]:
-    """Return the arguments of a network's constructor with their defaults, in order."""
-    parameters = inspect.signature(network_class(name)).parameters
-    return {argument: parameter.default for argument, parameter in parameters.items()}
+def defaults(network: str | type[nn.Module]) -> dict[str, Any]:
+    """Return the arguments that have a default in the constructor of a network, given its name or its class, in order.
+
+    Those of the zoo's networks all have one. Raises ValueError for an unknown name.
+    """
+    parameters = inspect.signature(network_class(network) if isinstance(network, str) else network).parameters
+    return {
+        argument: parameter.default
+        for argument, parameter in parameters.items()
+        if parameter.default is not parameter.empty
+    }
 
 
 def create(name: str, **arguments: Any) -> nn.Module:
     """Build an untrained network, which maps standardised images (N, in_channels, H, W) to logits (N, num_classes).
 
-    `arguments` are those of the network's class; the defaults are the sizes of its paper. Raises ValueError for an
-    unknown name, an unknown argument and a wrong value; a value of the wrong type may raise any error of torch.
+    `arguments` are those of the network's class; the defaults are the sizes of its paper. `image_size` is one number or
+    two, (H, W). Raises ValueError for an unknown name, an unknown argument and a wrong value; a value of the wrong type
+    may raise any error of torch.
     """
     network, valid = network_class(name), defaults(name)
     for argument in arguments:
@@ -77,15 +85,17 @@ def create(name: str, **arguments: Any) -> nn.Module:
     return network(**arguments)
 
 
-def load(source: str | Path) -> nn.Module:
+def load(source: str | Path, network: type[nn.Module] | None = None) -> nn.Module:
     """Load the trained network of a run folder, a weights file or a published name: on the CPU, in evaluation mode.
 
-    Raises WeightsError, which says what is wrong, unless size, hash, header, keys, shapes and values are correct.
+    Weights of a network of your own need its class, `network`, which is called with the arguments of its training:
+    nothing that a file names is imported. Raises WeightsError, which says what is wrong, unless size, hash, header,
+    keys, shapes and values are correct.
     """
     from .cards import read
     from .weights import load_network
 
-    return load_network(read(source))
+    return load_network(read(source), network)
 
 
 def card(source: str | Path) -> dict[str, Any]:

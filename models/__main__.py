@@ -4,6 +4,7 @@
 """
 
 import argparse
+import re
 import typing
 from typing import Any, NoReturn
 
@@ -23,7 +24,7 @@ def main() -> None:
     add = parser.add_argument
     add("network", nargs="?", help=f"list its stages (without: list all networks): {', '.join(names())}")
     add("arguments", nargs="*", metavar="name=value", help="its own arguments, such as batch_norm=true")
-    add("--image-size", type=int, metavar="N", help="pixels; default: the size of the network's paper")
+    add("--image-size", type=image_size, metavar="N", help="pixels, 224 or 64x96; default: the size of the paper")
     add("--in-channels", type=int, default=1, metavar="N", help="default: 1")
     add("--num-classes", type=int, default=10, metavar="N", help="default: 10")
     add("--markdown", action="store_true", help="print the table in Markdown")
@@ -41,6 +42,15 @@ def main() -> None:
     except ValueError as error:
         parser.error(str(error))
     print_table(table, command.markdown, total=command.network is not None)
+
+
+def image_size(word: str) -> int | tuple[int, int]:
+    """Convert `224` or, height first, `64x96`. Raises ArgumentTypeError for another word."""
+    sides = re.fullmatch(r"([0-9]+)(?:x([0-9]+))?", word)
+    if not sides:
+        raise argparse.ArgumentTypeError(f"expected pixels such as 224 or, height first, 64x96, got {word!r}")
+    height, width = sides.groups()
+    return int(height) if width is None else (int(height), int(width))
 
 
 def parse_arguments(network: str, words: list[str]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from . import WeightsError, did_you_mean, names
 PUBLISHED = Path(__file__).resolve().parents[1] / "weights"
 KEY = "refzoo"  # one entry in the header: safetensors writes several in random order
 FIELDS = {  # of every card, and their types
-    "network": str,
+    "network": str,  # a name of the zoo, or the dotted path of a user's class, such as my_networks.Tiny
     "arguments": dict,
     "data": str,  # the name of the data set
     "input": dict,  # channels, image_size, mean and std of pixels in [0, 1]
@@ -111,10 +111,12 @@ def parse(path: Path, content: bytes) -> WeightsFile:
     for field, kind in FIELDS.items():
         if not isinstance(card.get(field), kind):
             raise WeightsError(f"{path} has a card whose {field} is {card.get(field)!r}. {WHAT_NEXT}")
-    if card["network"] not in names():
+    if card["network"] not in names() and "." not in card["network"]:
         raise WeightsError(f"{path} holds a network {card['network']!r}, which is none of {', '.join(names())}.")
     sizes = {key: card["arguments"].get(key) for key in ("image_size", "in_channels", "num_classes")}
-    if not all(isinstance(size, int) and size > 0 for size in sizes.values()):
+    image_size, *counts = sizes.values()
+    counts += image_size if isinstance(image_size, list) and len(image_size) == 2 else [image_size]
+    if not all(isinstance(count, int) and count > 0 for count in counts):
         raise WeightsError(f"{path} has a card with impossible arguments: {sizes}. {WHAT_NEXT}")
     return WeightsFile(path, card, content)
 

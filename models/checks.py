@@ -1,46 +1,41 @@
-"""Checks of arguments and images that networks share. This file imports no torch."""
+"""Checks of arguments that networks share. This file imports no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 SMALL_IMAGE_SIZE = 28  # pixels: MNIST and Fashion-MNIST
+SMALLEST_SIDE = 24  # pixels: of an image that the small-image stem reads
 
 
-def check_images(network: str, images: Tensor, in_channels: int, image_size: int) -> None:
-    """Raise ValueError, naming both sizes, unless `images` is (N, in_channels, image_size, image_size)."""
-    if images.ndim != 4:
-        raise ValueError(
-            f"{network} reads images (N, {in_channels}, {image_size}, {image_size}), got {tuple(images.shape)}"
-        )
-    _, channels, height, width = images.shape
-    if (height, width) != (image_size, image_size):
-        raise ValueError(f"{network} reads {image_size} x {image_size} images, got {height} x {width}")
-    if channels != in_channels:
-        raise ValueError(f"{network} reads images of {in_channels} channels, got {channels}")
+def height_and_width(network: str, image_size: int | tuple[int, int] | list[int]) -> tuple[int, int]:
+    """Return the height and width that `image_size` gives, one number for both or one for each.
 
-
-def check_image_size(network: str, image_size: int, smallest: int | None = None) -> None:
-    """Raise ValueError unless `image_size` is 28 or, where the network has an ImageNet stem, at least `smallest`."""
-    if image_size != SMALL_IMAGE_SIZE and (smallest is None or image_size < smallest):
-        larger = "" if smallest is None else f" or images of {smallest} x {smallest} and larger"
-        raise ValueError(
-            f"{network} reads {SMALL_IMAGE_SIZE} x {SMALL_IMAGE_SIZE} images{larger}, got image_size={image_size}"
-        )
-
-
-def has_small_image_stem(network: str, image_size: int, smallest: int) -> bool:
-    """Choose a network's first layers: True for the small-image stem (28 x 28), False for the ImageNet stem.
-
-    `smallest` is the smallest image size that the poolings behind the ImageNet stem allow. Raises ValueError for a
-    size that neither stem reads.
+    Raises ValueError unless they are whole numbers of at least 1.
     """
-    check_image_size(network, image_size, smallest)
-    return image_size == SMALL_IMAGE_SIZE
+    sides = (image_size, image_size) if isinstance(image_size, int) else image_size
+    match sides:
+        case [height, width] if all(type(side) is int and side >= 1 for side in sides):
+            return height, width
+    raise ValueError(
+        f"{network}: image_size must be a whole number of at least 1, or two, height and width, got {image_size!r}"
+    )
+
+
+def has_small_image_stem(network: str, size: tuple[int, int], smallest: int) -> bool:
+    """Choose a network's first layers by height and width: True for the small-image stem, False for the ImageNet stem.
+
+    The ImageNet stem reads images whose sides are both at least `smallest`, which the poolings behind it need; the
+    small-image stem reads those whose sides are both smaller, but no less than 24. Raises ValueError for other sizes.
+    """
+    if min(size) >= smallest:
+        return False
+    if min(size) >= SMALLEST_SIDE and max(size) < smallest:
+        return True
+    raise ValueError(
+        f"{network} reads images with both sides from {SMALLEST_SIDE} to {smallest - 1} pixels, or both at least "
+        f"{smallest}, got {size[0]} x {size[1]}"
+    )
 
 
 def check_counts(network: str, **counts: int) -> None:

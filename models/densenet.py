@@ -5,15 +5,15 @@ table 1; in the form of "Dive into Deep Learning", section 8.7.
 
 Departures: four blocks of four layers without bottlenecks, with transitions that halve the channels: a small DenseNet-C
 (the paper's ImageNet networks are DenseNet-BC of 121 layers and more). Convolutions carry biases. The small-image stem
-(28 x 28) begins with a 3 x 3 convolution of stride 1 and has no first pooling; behind it, the last transition drops the
-seventh row and column.
+(sides of 24 to 63 pixels) begins with a 3 x 3 convolution of stride 1 and has no first pooling. Transitions drop the
+last row and column of an odd size: at 28 x 28, the seventh of the last one.
 """
 
 import torch
 from torch import Tensor, nn
 
-from .checks import check_counts, check_images, has_small_image_stem
-from .layers import initialize
+from .checks import check_counts, has_small_image_stem, height_and_width
+from .layers import check_images, initialize
 
 
 class DenseLayer(nn.Module):
@@ -40,28 +40,29 @@ def transition(in_channels: int) -> nn.Sequential:
 
 
 class DenseNet(nn.Sequential):
-    """Map images (N, in_channels, image_size, image_size), standardised, to logits (N, num_classes).
+    """Map images (N, in_channels, height, width), standardised, to logits (N, num_classes).
 
-    `layers_per_block` is the number of layers of each of the four dense blocks. Images are 28 x 28, or 64 x 64 and
-    larger.
+    `layers_per_block` is the number of layers of each of the four dense blocks.
+    `image_size` is height and width, or one number for both: both from 24 to 63, or both at least 64.
     """
 
     def __init__(
         self,
-        image_size: int = 224,
+        image_size: int | tuple[int, int] = 224,
         in_channels: int = 1,
         num_classes: int = 10,
         growth_rate: int = 32,
         layers_per_block: tuple[int, ...] = (4, 4, 4, 4),
     ) -> None:
         super().__init__()
-        small_image = has_small_image_stem("DenseNet", image_size, smallest=64)
+        self.image_size, self.in_channels = height_and_width("DenseNet", image_size), in_channels
+        self.register_forward_pre_hook(check_images)
+        small_image = has_small_image_stem("DenseNet", self.image_size, smallest=64)
         check_counts("DenseNet", growth_rate=growth_rate)
         if len(layers_per_block) != 4 or min(layers_per_block) < 1:
             raise ValueError(
                 f"DenseNet: layers_per_block must be four numbers of at least 1, got {tuple(layers_per_block)}"
             )
-        self.image_size, self.in_channels = image_size, in_channels
         kernel_size, stride, padding = (3, 1, 1) if small_image else (7, 2, 3)
 
         self.conv1 = nn.Sequential(
@@ -82,7 +83,3 @@ class DenseNet(nn.Sequential):
         self.flatten = nn.Flatten()  # (N, 248)
         self.linear = nn.Linear(channels, num_classes)
         initialize(self, "relu")
-
-    def forward(self, images: Tensor) -> Tensor:
-        check_images("DenseNet", images, self.in_channels, self.image_size)
-        return super().forward(images)

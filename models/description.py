@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from . import create, defaults
+from .checks import height_and_width
 
 
 class Stage(NamedTuple):
@@ -39,5 +40,5 @@ def describe(name: str, **arguments: Any) -> list[Stage]:
 
         for stage, child in network.named_children():
             child.register_forward_hook(partial(record, stage))
-        network(torch.empty(1, arguments["in_channels"], arguments["image_size"], arguments["image_size"]))
+        network(torch.empty(1, arguments["in_channels"], *height_and_width(name, arguments["image_size"])))
     return stages

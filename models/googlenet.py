@@ -5,14 +5,14 @@ CVPR 2015, figure 2b and table 1; in the form of "Dive into Deep Learning", sect
 
 Departures: no auxiliary classifiers, no local response normalisation, no dropout in front of the linear layer; the
 poolings pad by one pixel; the initialisation. The third path really is 5 x 5. `batch_norm=True` is a further departure.
-The small-image stem (28 x 28) begins with a 3 x 3 convolution of stride 1 and has no first pooling.
+The small-image stem (sides of 24 to 63 pixels) begins with a 3 x 3 convolution of stride 1 and has no first pooling.
 """
 
 import torch
 from torch import Tensor, nn
 
-from .checks import check_images, has_small_image_stem
-from .layers import convolution, initialize
+from .checks import has_small_image_stem, height_and_width
+from .layers import check_images, convolution, initialize
 
 INCEPTIONS = {  # table 1: #1x1, (#3x3 reduce, #3x3), (#5x5 reduce, #5x5), pool proj
     "inception3a": (64, (96, 128), (16, 32), 32),
@@ -63,17 +63,22 @@ class Inception(nn.Module):
 
 
 class GoogLeNet(nn.Sequential):
-    """Map images (N, in_channels, image_size, image_size), standardised, to logits (N, num_classes).
+    """Map images (N, in_channels, height, width), standardised, to logits (N, num_classes).
 
-    Images are 28 x 28, or 64 x 64 and larger.
+    `image_size` is height and width, or one number for both: both from 24 to 63, or both at least 64.
     """
 
     def __init__(
-        self, image_size: int = 224, in_channels: int = 1, num_classes: int = 10, batch_norm: bool = False
+        self,
+        image_size: int | tuple[int, int] = 224,
+        in_channels: int = 1,
+        num_classes: int = 10,
+        batch_norm: bool = False,
     ) -> None:
         super().__init__()
-        small_image = has_small_image_stem("GoogLeNet", image_size, smallest=64)
-        self.image_size, self.in_channels = image_size, in_channels
+        self.image_size, self.in_channels = height_and_width("GoogLeNet", image_size), in_channels
+        self.register_forward_pre_hook(check_images)
+        small_image = has_small_image_stem("GoogLeNet", self.image_size, smallest=64)
 
         if small_image:
             self.conv1 = convolution(in_channels, 64, kernel_size=3, padding=1, batch_norm=batch_norm)
@@ -97,7 +102,3 @@ class GoogLeNet(nn.Sequential):
         self.flatten = nn.Flatten()  # (N, 1024)
         self.linear = nn.Linear(channels, num_classes)
         initialize(self, "relu")
-
-    def forward(self, images: Tensor) -> Tensor:
-        check_images("GoogLeNet", images, self.in_channels, self.image_size)
-        return super().forward(images)

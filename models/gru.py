@@ -54,8 +54,7 @@ class GRUDirection(nn.Module):
 
     def __init__(self, input_size: int, hidden_size: int, backward: bool) -> None:
         super().__init__()
-        self.sizes = (2 * hidden_size, hidden_size)  # R and Z, C
-        self.order = -1 if backward else 1
+        self.backward = backward
         self.weight_ih = nn.Parameter(torch.empty(3 * hidden_size, input_size))
         self.weight_hh = nn.Parameter(torch.empty(3 * hidden_size, hidden_size))
         self.bias = nn.Parameter(torch.empty(3 * hidden_size))
@@ -64,21 +63,30 @@ class GRUDirection(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         inputs = F.linear(rows, self.weight_ih, self.bias)  # all time steps in one product
-        gate_inputs, candidate_inputs = inputs.split(self.sizes, dim=-1)
-        gate_weight, candidate_weight = self.weight_hh.t().split(self.sizes, dim=-1)
-        steps = list(zip(gate_inputs.unbind(), candidate_inputs.unbind(), strict=True))
-        state = inputs.new_zeros(rows.shape[1], self.sizes[1])
-        states = []
-        for gate_input, candidate_input in steps[:: self.order]:
-            reset_gate, update_gate = torch.addmm(gate_input, state, gate_weight).sigmoid().chunk(2, dim=-1)
-            candidate = torch.addmm(candidate_input, reset_gate * state, candidate_weight).tanh()
-            state = torch.lerp(candidate, state, update_gate)  # Z * H + (1 - Z) * C
-            states.append(state)
-        return torch.stack(states[:: self.order])
+        return unroll(inputs, self.weight_hh, self.backward)
+
+
+@torch.fx.wrap  # one operation for torch.fx, which cannot trace a loop over the time steps of a tensor
+def unroll(inputs: Tensor, weight_hh: Tensor, backward: bool) -> Tensor:
+    """Compute the states (T, N, hidden_size) of a GRU from its `inputs` X W + b (T, N, 3 * hidden_size)."""
+    hidden_size = weight_hh.shape[1]
+    sizes = (2 * hidden_size, hidden_size)  # R and Z, C
+    gate_inputs, candidate_inputs = inputs.split(sizes, dim=-1)
+    gate_weight, candidate_weight = weight_hh.t().split(sizes, dim=-1)
+    steps = list(zip(gate_inputs.unbind(), candidate_inputs.unbind(), strict=True))
+    order = -1 if backward else 1
+    state = inputs.new_zeros(inputs.shape[1], hidden_size)
+    states = []
+    for gate_input, candidate_input in steps[::order]:
+        reset_gate, update_gate = torch.addmm(gate_input, state, gate_weight).sigmoid().chunk(2, dim=-1)
+        candidate = torch.addmm(candidate_input, reset_gate * state, candidate_weight).tanh()
+        state = torch.lerp(candidate, state, update_gate)  # Z * H + (1 - Z) * C
+        states.append(state)
+    return torch.stack(states[::order])
 
 
 class GRU(RowByRow):
-    """Map images (N, in_channels, 28, 28), standardised, to logits (N, num_classes).
+    """Map images (N, in_channels, height, width), standardised, to logits (N, num_classes).
 
     `reset_after` chooses `torch.nn.GRU`, which is faster, in place of the equations above. Other arguments: see
     `RowByRow`.
@@ -86,7 +94,7 @@ class GRU(RowByRow):
 
     def __init__(
         self,
-        image_size: int = 28,
+        image_size: int | tuple[int, int] = 28,
         in_channels: int = 1,
         num_classes: int = 10,
         hidden_size: int = 128,

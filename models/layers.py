@@ -1,6 +1,25 @@
-"""Layers that several networks share, and their initial weights."""
+"""What several networks share: the check of their images, layers, and initial weights."""
 
-from torch import nn
+from typing import Any
+
+from torch import Tensor, nn
+
+
+def check_images(network: Any, inputs: tuple[Any, ...]) -> None:
+    """Raise ValueError, naming both sizes, unless images are (N, network.in_channels, *network.image_size).
+
+    Networks register it as a forward pre-hook: `forward` has no control flow, and torch.fx can trace it.
+    """
+    if not inputs or not isinstance(images := inputs[0], Tensor):  # by keyword; traced as a part of a larger module
+        return
+    name, in_channels, (height, width) = type(network).__name__, network.in_channels, network.image_size
+    if images.ndim != 4:
+        raise ValueError(f"{name} reads images (N, {in_channels}, {height}, {width}), got {tuple(images.shape)}")
+    if images.shape[2:] != (height, width):
+        found = " x ".join(map(str, images.shape[2:]))
+        raise ValueError(f"{name} reads {height} x {width} images, got {found}")
+    if images.shape[1] != in_channels:
+        raise ValueError(f"{name} reads images of {in_channels} channels, got {images.shape[1]}")
 
 
 def convolution(

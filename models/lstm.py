@@ -23,7 +23,10 @@ from .recurrent import RowByRow
 
 
 class LSTM(RowByRow):
-    """Map images (N, in_channels, 28, 28), standardised, to logits (N, num_classes). Arguments: see `RowByRow`."""
+    """Map images (N, in_channels, height, width), standardised, to logits (N, num_classes).
+
+    Arguments: see `RowByRow`.
+    """
 
     layer = nn.LSTM
 

@@ -8,35 +8,37 @@ Departures: none.
 """
 
 from itertools import pairwise
+from math import prod
 
 from torch import Tensor, nn
 
-from .checks import check_dropout, check_image_size, check_images
-from .layers import initialize
+from .checks import check_dropout, height_and_width
+from .layers import check_images, initialize
 
 
 class MLP(nn.Module):
-    """Map images (N, in_channels, 28, 28), standardised, to logits (N, num_classes).
+    """Map images (N, in_channels, height, width), standardised, to logits (N, num_classes).
 
+    `image_size` is height and width, of any size, or one number for both.
     `hidden_sizes` are the numbers of units of the hidden layers, `dropout` is the probability that a unit is dropped.
     """
 
     def __init__(
         self,
-        image_size: int = 28,
+        image_size: int | tuple[int, int] = 28,
         in_channels: int = 1,
         num_classes: int = 10,
         hidden_sizes: tuple[int, ...] = (256,),
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        check_image_size("MLP", image_size)
+        self.image_size, self.in_channels = height_and_width("MLP", image_size), in_channels
+        self.register_forward_pre_hook(check_images)
         if min(hidden_sizes, default=1) < 1:
             raise ValueError(f"MLP: every one of hidden_sizes must be at least 1, got {tuple(hidden_sizes)}")
         check_dropout("MLP", dropout)
-        self.image_size, self.in_channels = image_size, in_channels
         self.flatten = nn.Flatten()  # (N, 784)
-        sizes = (in_channels * image_size**2, *hidden_sizes)
+        sizes = (in_channels * prod(self.image_size), *hidden_sizes)
         self.hidden = nn.Sequential(
             *(nn.Sequential(nn.Linear(n, m), nn.ReLU(), nn.Dropout(dropout)) for n, m in pairwise(sizes))
         )
@@ -44,5 +46,4 @@ class MLP(nn.Module):
         initialize(self, "relu")
 
     def forward(self, images: Tensor) -> Tensor:
-        check_images("MLP", images, self.in_channels, self.image_size)
         return self.output(self.hidden(self.flatten(images)))

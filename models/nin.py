@@ -6,13 +6,14 @@ the form of "Dive into Deep Learning", section 8.3, which takes AlexNet's window
 Departures: four mlpconv layers of AlexNet's shapes (the paper's networks for small images have three), dropout in front
 of the last one alone, and the initialisation, which makes every class map positive. The ReLU behind the last
 1 x 1 convolution, under the pooling, is as published. `batch_norm=True` is a further departure; the convolution that
-computes the class maps has none. The small-image stem (28 x 28) begins with a 5 x 5 convolution of stride 1.
+computes the class maps has none. The small-image stem (sides of 24 to 66 pixels) begins with a 5 x 5
+convolution of stride 1.
 """
 
-from torch import Tensor, nn
+from torch import nn
 
-from .checks import check_dropout, check_images, has_small_image_stem
-from .layers import convolution, initialize, initialize_class_maps
+from .checks import check_dropout, has_small_image_stem, height_and_width
+from .layers import check_images, convolution, initialize, initialize_class_maps
 
 
 def mlpconv(
@@ -34,23 +35,24 @@ def mlpconv(
 
 
 class NiN(nn.Sequential):
-    """Map images (N, in_channels, image_size, image_size), standardised, to logits (N, num_classes).
+    """Map images (N, in_channels, height, width), standardised, to logits (N, num_classes).
 
-    Images are 28 x 28, or 67 x 67 and larger.
+    `image_size` is height and width, or one number for both: both from 24 to 66, or both at least 67.
     """
 
     def __init__(
         self,
-        image_size: int = 224,
+        image_size: int | tuple[int, int] = 224,
         in_channels: int = 1,
         num_classes: int = 10,
         dropout: float = 0.5,
         batch_norm: bool = False,
     ) -> None:
         super().__init__()
-        small_image = has_small_image_stem("NiN", image_size, smallest=67)
+        self.image_size, self.in_channels = height_and_width("NiN", image_size), in_channels
+        self.register_forward_pre_hook(check_images)
+        small_image = has_small_image_stem("NiN", self.image_size, smallest=67)
         check_dropout("NiN", dropout)
-        self.image_size, self.in_channels = image_size, in_channels
         kernel_size, stride, padding = (5, 1, 2) if small_image else (11, 4, 0)
 
         self.mlpconv1 = mlpconv(in_channels, 96, kernel_size, stride, padding, batch_norm=batch_norm)
@@ -66,7 +68,3 @@ class NiN(nn.Sequential):
         initialize(self, "relu")
         *_, class_maps = (module for module in self.modules() if isinstance(module, nn.Conv2d))
         initialize_class_maps(class_maps)
-
-    def forward(self, images: Tensor) -> Tensor:
-        check_images("NiN", images, self.in_channels, self.image_size)
-        return super().forward(images)

@@ -13,26 +13,27 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from .checks import check_choice, check_counts, check_dropout, check_image_size, check_images
-from .layers import initialize
+from .checks import check_choice, check_counts, check_dropout, height_and_width
+from .layers import check_images, initialize
 
 
 class RowByRow(nn.Module):
-    """Map images (N, in_channels, 28, 28), standardised, to logits (N, num_classes), one row a time step.
+    """Map images (N, in_channels, height, width), standardised, to logits (N, num_classes), one row a time step.
 
     A subclass sets `layer`, which is called as `torch.nn.GRU` is and returns a tuple that begins with the states
-    (28 time steps, N, directions * hidden_size).
+    (time steps, N, directions * hidden_size).
 
-    `dropout` is the probability that a state between two layers is dropped. `pool` chooses what the linear output
-    reads: `last`, the state of the top layer after the last row (of the backward direction: after the first row), or
-    `mean`, the mean over time. `init` chooses the initial weights: `orthogonal`, or `torch`, its own uniform ones.
+    `image_size` is height and width, of any size, or one number for both. `dropout` is the probability that a state
+    between two layers is dropped. `pool` chooses what the linear output reads: `last`, the state of the top layer after
+    the last row (of the backward direction: after the first row), or `mean`, the mean over time. `init` chooses the
+    initial weights: `orthogonal`, or `torch`, its own uniform ones.
     """
 
     layer: Callable[..., nn.Module]
 
     def __init__(
         self,
-        image_size: int = 28,
+        image_size: int | tuple[int, int] = 28,
         in_channels: int = 1,
         num_classes: int = 10,
         hidden_size: int = 128,
@@ -44,7 +45,8 @@ class RowByRow(nn.Module):
     ) -> None:
         super().__init__()
         network = type(self).__name__
-        check_image_size(network, image_size)
+        self.image_size, self.in_channels = height_and_width(network, image_size), in_channels
+        self.register_forward_pre_hook(check_images)
         check_counts(network, hidden_size=hidden_size, num_layers=num_layers)
         check_dropout(network, dropout)
         if dropout and num_layers == 1:
@@ -54,11 +56,10 @@ class RowByRow(nn.Module):
             )
         check_choice(network, "pool", pool, ("last", "mean"))
         check_choice(network, "init", init, ("torch", "orthogonal"))
-        self.image_size, self.in_channels = image_size, in_channels
         self.bidirectional, self.pool = bidirectional, pool
 
         self.recurrent = self.layer(
-            in_channels * image_size, hidden_size, num_layers, dropout=dropout, bidirectional=bidirectional
+            in_channels * self.image_size[1], hidden_size, num_layers, dropout=dropout, bidirectional=bidirectional
         )
         self.output = nn.Linear((1 + bidirectional) * hidden_size, num_classes)
         if init == "orthogonal":
@@ -77,13 +78,12 @@ class RowByRow(nn.Module):
                     nn.init.zeros_(gate)
 
     def forward(self, images: Tensor) -> Tensor:
-        check_images(type(self).__name__, images, self.in_channels, self.image_size)
-        rows = images.permute(2, 0, 1, 3).flatten(2)  # (28 time steps, N, in_channels * 28)
+        rows = images.permute(2, 0, 1, 3).flatten(2)  # (height, N, in_channels * width)
         states, _ = self.recurrent(rows)
         return self.output(self.pooled(states))
 
     def pooled(self, states: Tensor) -> Tensor:
-        """Reduce (28 time steps, N, directions * hidden_size) to (N, directions * hidden_size)."""
+        """Reduce (height, N, directions * hidden_size) to (N, directions * hidden_size)."""
         if self.pool == "mean":
             return states.mean(0)
         if not self.bidirectional:

@@ -6,15 +6,16 @@ column of table 1.
 Departures: the shortcuts that change the shape are projections (the paper's option B; its table 2 measures 18 layers
 with option A, zero padding). `variant="paper"` has no other. `variant="d2l"`, the default, is that of "Dive into Deep
 Learning", section 8.6: convolutions keep their biases, and the projections have no batch norm. The small-image stem
-(28 x 28) is a 3 x 3 convolution of stride 1 without pooling (as in the paper's networks for CIFAR-10, section 4.2).
+(sides of 24 to 63 pixels) is a 3 x 3 convolution of stride 1 without pooling (as in the paper's networks for
+CIFAR-10, section 4.2).
 """
 
 from typing import Literal
 
 from torch import Tensor, nn
 
-from .checks import check_choice, check_images, has_small_image_stem
-from .layers import initialize
+from .checks import check_choice, has_small_image_stem, height_and_width
+from .layers import check_images, initialize
 
 STAGES = {"conv2_x": (64, 1), "conv3_x": (128, 2), "conv4_x": (256, 2), "conv5_x": (512, 2)}  # (channels, stride)
 
@@ -43,23 +44,24 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet18(nn.Sequential):
-    """Map images (N, in_channels, image_size, image_size), standardised, to logits (N, num_classes).
+    """Map images (N, in_channels, height, width), standardised, to logits (N, num_classes).
 
-    Images are 28 x 28, or 64 x 64 and larger.
+    `image_size` is height and width, or one number for both: both from 24 to 63, or both at least 64.
     """
 
     def __init__(
         self,
-        image_size: int = 224,
+        image_size: int | tuple[int, int] = 224,
         in_channels: int = 1,
         num_classes: int = 10,
         variant: Literal["d2l", "paper"] = "d2l",
     ) -> None:
         super().__init__()
-        small_image = has_small_image_stem("ResNet18", image_size, smallest=64)
+        self.image_size, self.in_channels = height_and_width("ResNet18", image_size), in_channels
+        self.register_forward_pre_hook(check_images)
+        small_image = has_small_image_stem("ResNet18", self.image_size, smallest=64)
         check_choice("ResNet18", "variant", variant, ("d2l", "paper"))
         paper = variant == "paper"
-        self.image_size, self.in_channels = image_size, in_channels
         kernel_size, stride, padding = (3, 1, 1) if small_image else (7, 2, 3)
 
         self.conv1 = nn.Sequential(
@@ -76,7 +78,3 @@ class ResNet18(nn.Sequential):
         self.flatten = nn.Flatten()  # (N, 512)
         self.linear = nn.Linear(width, num_classes)
         initialize(self, "relu")
-
-    def forward(self, images: Tensor) -> Tensor:
-        check_images("ResNet18", images, self.in_channels, self.image_size)
-        return super().forward(images)

@@ -15,6 +15,9 @@ from .recurrent import RowByRow
 
 
 class RNN(RowByRow):
-    """Map images (N, in_channels, 28, 28), standardised, to logits (N, num_classes). Arguments: see `RowByRow`."""
+    """Map images (N, in_channels, height, width), standardised, to logits (N, num_classes).
+
+    Arguments: see `RowByRow`.
+    """
 
     layer = nn.RNN

@@ -6,23 +6,27 @@ regression.
 Departures: none.
 """
 
+from math import prod
+
 from torch import Tensor, nn
 
-from .checks import check_image_size, check_images
-from .layers import initialize
+from .checks import height_and_width
+from .layers import check_images, initialize
 
 
 class SoftmaxRegression(nn.Module):
-    """Map images (N, in_channels, 28, 28), standardised, to logits (N, num_classes)."""
+    """Map images (N, in_channels, height, width), standardised, to logits (N, num_classes).
 
-    def __init__(self, image_size: int = 28, in_channels: int = 1, num_classes: int = 10) -> None:
+    `image_size` is height and width, of any size, or one number for both.
+    """
+
+    def __init__(self, image_size: int | tuple[int, int] = 28, in_channels: int = 1, num_classes: int = 10) -> None:
         super().__init__()
-        check_image_size("SoftmaxRegression", image_size)
-        self.image_size, self.in_channels = image_size, in_channels
+        self.image_size, self.in_channels = height_and_width("SoftmaxRegression", image_size), in_channels
+        self.register_forward_pre_hook(check_images)
         self.flatten = nn.Flatten()  # (N, 784)
-        self.output = nn.Linear(in_channels * image_size**2, num_classes)
+        self.output = nn.Linear(in_channels * prod(self.image_size), num_classes)
         initialize(self, "linear")
 
     def forward(self, images: Tensor) -> Tensor:
-        check_images("SoftmaxRegression", images, self.in_channels, self.image_size)
         return self.output(self.flatten(images))

@@ -21,25 +21,31 @@ def serialize(
 ) -> bytes:
     """Return the content of the weights file of a network that `create(name, **arguments)` built.
 
-    The same network gives the same bytes. `card` holds the remaining fields of the card, as plain JSON. `storage` is
-    the type of tensors with two or more dimensions; int8 rounds to 1/127 of the largest weight of each output channel.
+    Or of a user's own network, whose `name` is the dotted path of its class. The same network gives the same bytes.
+    `card` holds the remaining fields of the card, as plain JSON. `storage` is the type of tensors with two or more
+    dimensions; int8 rounds to 1/127 of the largest weight of each output channel.
     """
     tensors = store(network, storage)
-    card = {"network": name, "arguments": defaults(name) | arguments, **card, "storage": storage}
+    card = {"network": name, "arguments": defaults(type(network)) | arguments, **card, "storage": storage}
     sealed = cards.seal(card, save(tensors))
     return save(tensors, metadata={cards.KEY: json.dumps(sealed, sort_keys=True)})
 
 
-def load_network(file: cards.WeightsFile) -> nn.Module:
-    """Build a weights file's network, in evaluation mode. Raises WeightsError unless keys, shapes and values fit."""
+def load_network(file: cards.WeightsFile, own: type[nn.Module] | None = None) -> nn.Module:
+    """Build a weights file's network, in evaluation mode: of the class `own`, or else of the zoo.
+
+    Raises WeightsError unless keys, shapes and values fit.
+    """
     path, card, content = file
     try:
         stored = load(content)
     except SafetensorError as error:
         raise WeightsError(f"{path} is not a readable safetensors file ({error}). {cards.WHAT_NEXT}") from None
+    if own is None and "." in card["network"]:
+        how = f"models.load(source, network={card['network'].rpartition('.')[2]})"
+        raise WeightsError(f"{path} holds {card['network']}, a network of your own: load it by {how}.")
     try:
-        with torch.device("meta"):  # no memory, no random numbers
-            network = create(card["network"], **card["arguments"])
+        network = _build(card["network"], card["arguments"], own)
     except (ValueError, TypeError, RuntimeError) as error:
         raise WeightsError(f"{path} describes a network that cannot be built: {error}") from None
     expected = network.state_dict()
@@ -122,6 +128,18 @@ def restore(stored: dict[str, Tensor]) -> dict[str, Tensor]:
         elif key.removesuffix(SCALE) == key or key.removesuffix(SCALE) not in stored:  # not a scale
             restored[key] = tensor.float() if tensor.dtype == torch.float16 else tensor
     return restored
+
+
+def _build(name: str, arguments: dict[str, Any], own: type[nn.Module] | None) -> nn.Module:
+    """Build a network without drawing from the random numbers of the program: on the meta device, without memory.
+
+    A class of the user's is built on the CPU, because its constructor may compute with the values of tensors.
+    """
+    if own is None:
+        with torch.device("meta"):
+            return create(name, **arguments)
+    with torch.random.fork_rng(devices=[]):
+        return own(**arguments)
 
 
 def _along(scale: Tensor, tensor: Tensor) -> Tensor:

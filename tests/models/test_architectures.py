@@ -293,26 +293,6 @@ def test_parameter_count_equals_the_one_computed_by_hand(name: str, arguments: d
 
 
 @pytest.mark.parametrize(
-    ("name", "smallest"),
-    [("alexnet", 67), ("vgg11", 64), ("nin", 67), ("googlenet", 64), ("resnet18", 64), ("densenet", 64)],
-)
-def test_imagenet_stem_accepts_the_smallest_size_and_refuses_smaller_ones(name: str, smallest: int) -> None:
-    assert describe(name, image_size=smallest)[-1].output == (1, 10)
-    for image_size in (27, 29, smallest - 1):
-        with pytest.raises(
-            ValueError,
-            match=f"reads 28 x 28 images or images of {smallest} x {smallest} and larger, got image_size={image_size}$",
-        ):
-            models.create(name, image_size=image_size)
-
-
-@pytest.mark.parametrize("name", ["softmax_regression", "mlp", "lenet"])
-def test_networks_without_an_imagenet_stem_accept_only_28_x_28(name: str) -> None:
-    with pytest.raises(ValueError, match=r"28 x 28 images, got image_size=32$"):
-        models.create(name, image_size=32)
-
-
-@pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
         ("lenet", {"num_classes": 0}, "lenet: num_classes must be at least 1, got 0"),

@@ -62,6 +62,14 @@ def test_stages_of_one_network_are_printed(monkeypatch: pytest.MonkeyPatch, caps
     assert lines[-1] == "total 11,689,512 1,814,073,344"
 
 
+def test_stages_for_images_that_are_not_square_are_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, "vgg11", "--image-size", "48x32")
+    (block3,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("block3"))
+    assert " 1 x 256 x 6 x 4 " in block3
+
+
 def test_all_networks_are_printed_in_markdown(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -97,8 +105,16 @@ def test_widest_table_fits_the_terminal(
         (["lenet", "pooling=min"], "lenet: pooling must be 'average' or 'max', got 'min'"),
         (["alexnet", "batch_norm"], "expected name=value, got 'batch_norm'"),
         (["--image-size=28"], "--image-size needs a network: "),
-        (["lenet", "--image-size", "big"], "argument --image-size: invalid int value: 'big'"),
-        (["lenet", "--image-size", "32"], "LeNet reads 28 x 28 images, got image_size=32"),
+        (
+            ["lenet", "--image-size", "big"],
+            "argument --image-size: expected pixels such as 224 or, height first, 64x96",
+        ),
+        (
+            ["lenet", "--image-size", "28x"],
+            "argument --image-size: expected pixels such as 224 or, height first, 64x96",
+        ),
+        (["lenet", "--image-size", "30"], "LeNet reads 28 x 28 or 32 x 32 images, got 30 x 30"),
+        (["rnn", "--image-size", "0x28"], "RNN: image_size must be a whole number of at least 1, or two, "),
     ],
 )
 def test_wrong_command_prints_a_one_line_error(

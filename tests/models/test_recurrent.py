@@ -82,13 +82,14 @@ def logits_by_equation(
     *recurrent, output_weight, output_bias = parameters
     size = 3 if network == "gru" else 4  # weights and biases of one layer in one direction
     weights = zip(*[iter(recurrent)] * size, strict=True)
-    rows = [torch.cat([image[:, t] for image in images.unbind(1)], dim=1) for t in range(28)]
+    height = images.shape[2]
+    rows = [torch.cat([image[:, t] for image in images.unbind(1)], dim=1) for t in range(height)]
     final_states = []
     for layer in range(num_layers):
         if layer:
             rows = list(torch.dropout(torch.stack(rows), dropout, train=True))
         final_states, states_of_directions = [], []
-        for times in [range(28), range(27, -1, -1)][: 1 + bidirectional]:
+        for times in [range(height), range(height - 1, -1, -1)][: 1 + bidirectional]:
             w, *others = next(weights)
             state = cell = images.new_zeros(len(images), len(w) // GATES[network])
             states = {}
@@ -97,7 +98,7 @@ def logits_by_equation(
                 states[t] = state
             final_states.append(state)
             states_of_directions.append(states)
-        rows = [torch.cat([states[t] for states in states_of_directions], dim=1) for t in range(28)]
+        rows = [torch.cat([states[t] for states in states_of_directions], dim=1) for t in range(height)]
     features = torch.cat(final_states, dim=1) if pool == "last" else torch.stack(rows).mean(0)
     return features @ output_weight.T + output_bias
 
@@ -122,6 +123,15 @@ def test_outputs_and_gradients_equal_the_equations(network, num_layers, dropout,
         torch.autograd.grad(value, [images, *parameters], weighting) for value in (logits, expected)
     )
     assert_close(gradients, expected_gradients)
+
+
+@every_network
+@pytest.mark.parametrize("size", [(6, 9), (9, 6), (1, 1)])
+def test_time_steps_and_features_follow_height_and_width(network, size):
+    arguments = {"num_layers": 2, "dropout": 0.0, "bidirectional": True, "pool": "last"}
+    built = build(network, image_size=size, in_channels=2, hidden_size=5, **arguments).double()
+    images = torch.randn(3, 2, *size, dtype=torch.float64)
+    assert_close(built(images), logits_by_equation(network, list(built.parameters()), images, **arguments))
 
 
 @every_network
@@ -282,7 +292,7 @@ def test_gru_is_exported_for_every_batch_size():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"image_size": 32}, "reads 28 x 28 images, got image_size=32"),
+        ({"image_size": (28, 0)}, r"image_size must be a whole number of at least 1, or two, .*, got \(28, 0\)$"),
         ({"hidden_size": 0}, "hidden_size must be at least 1, got 0"),
         ({"num_layers": 0}, "num_layers must be at least 1, got 0"),
         ({"dropout": 1.0, "num_layers": 2}, "dropout must be at least 0 and below 1, got 1.0"),

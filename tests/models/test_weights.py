@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 from conftest import CARD
 from safetensors import safe_open
 from safetensors.torch import save, save_file
+from torch import Tensor, nn
 
 import models
 from models import WeightsError, cards
@@ -85,7 +88,7 @@ def test_change_of_card_or_tensors_is_refused(file: Path, change, says: str) -> 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda card, tensors: card.update(network="os.system"), "holds a network 'os.system', which is none of"),
+        (lambda card, tensors: card.update(network="os"), "holds a network 'os', which is none of"),
         (lambda card, tensors: card.update(network="mlp"), "cannot be built: mlp has no argument"),
         (lambda card, tensors: card.update(network="mlp", arguments=SIZES), "lacks hidden.0.0.bias and 1 more"),
         (lambda card, tensors: card.update(network="gru", arguments=SIZES | {"num_layers": None}), "cannot be built"),
@@ -93,6 +96,9 @@ def test_change_of_card_or_tensors_is_refused(file: Path, change, says: str) -> 
         (lambda card, tensors: card["arguments"].update(activation="step"), "activation must be one of"),
         (lambda card, tensors: card["arguments"].update(num_classes=10**9), r"output.*is \[10.*expected \[10000"),
         (lambda card, tensors: card["arguments"].update(num_classes="ten"), "impossible arguments"),
+        (lambda card, tensors: card["arguments"].update(image_size=[28, 0]), "impossible arguments"),
+        (lambda card, tensors: card["arguments"].update(image_size=[28]), "impossible arguments"),
+        (lambda card, tensors: card["arguments"].update(image_size=[28, 30]), "LeNet reads .*, got 28 x 30"),
         (lambda card, tensors: card.update(arguments=[1]), r"whose arguments is \[1\]"),
         (lambda card, tensors: card.pop("classes"), "whose classes is None"),
         (lambda card, tensors: card["arguments"].update(num_classes=9), r"output.*is \[10.*expected \[9"),
@@ -106,6 +112,75 @@ def test_card_and_tensors_that_do_not_fit_are_refused(file: Path, change, says: 
     tamper(file, change, reseal=True)
     with pytest.raises(WeightsError, match=says):
         models.load(file)
+
+
+class Tiny(nn.Module):
+    """A network of a user's own. Its constructor draws random numbers and reads the value of a tensor."""
+
+    def __init__(self, image_size: tuple[int, int], in_channels: int, num_classes: int = 10, width: int = 4) -> None:
+        super().__init__()
+        self.scale = torch.full((1,), 2.0).item()
+        self.convolution = nn.Conv2d(in_channels, width, kernel_size=3)
+        self.output = nn.Linear(width, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.output(self.scale * self.convolution(images).mean(dim=(2, 3)))
+
+
+@pytest.fixture
+def own_file(file: Path) -> Path:
+    arguments = {"image_size": [9, 8], "in_channels": 2, "width": 3}
+    file.write_bytes(serialize(Tiny(**arguments), "my_networks.Tiny", arguments, CARD))
+    return file
+
+
+def test_own_network_is_loaded_by_its_class(own_file: Path) -> None:
+    card = models.card(own_file)
+    assert card["network"] == "my_networks.Tiny"
+    assert card["arguments"] == {"image_size": [9, 8], "in_channels": 2, "num_classes": 10, "width": 3}
+    torch.manual_seed(7)
+    state = torch.get_rng_state()
+    network = models.load(own_file, network=Tiny)
+    assert torch.equal(state, torch.get_rng_state())
+    assert isinstance(network, Tiny)
+    assert not network.training
+    with safe_open(own_file, framework="pt") as opened:
+        assert all(torch.equal(opened.get_tensor(key), tensor) for key, tensor in network.state_dict().items())
+    assert network(torch.zeros(2, 2, 9, 8)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("name", ["my_networks.Tiny", "os.system", "this.Tiny", "test_weights.Tiny", ".."])
+def test_own_network_without_its_class_is_refused_and_not_imported(own_file: Path, name: str) -> None:
+    tamper(own_file, lambda card, tensors: card.update(network=name), reseal=True)
+    before = set(sys.modules)
+    says = f"holds {name}, a network of your own: load it by models.load(source, network={name.rpartition('.')[2]})."
+    with pytest.raises(WeightsError, match=re.escape(says) + "$"):
+        models.load(own_file)
+    assert set(sys.modules) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda card, tensors: card["arguments"].update(foo=1), "cannot be built: .*unexpected keyword argument 'foo'"),
+        (lambda card, tensors: card["arguments"].update(width=5), "convolution.bias is .*, expected|weight is .*, exp"),
+        (lambda card, tensors: tensors.pop("output.bias"), "lacks output.bias, which my_networks.Tiny has"),
+        (lambda card, tensors: card["arguments"].pop("in_channels"), "impossible arguments"),
+    ],
+)
+def test_own_network_that_does_not_fit_is_refused(own_file: Path, change, says: str) -> None:
+    tamper(own_file, change, reseal=True)
+    with pytest.raises(WeightsError, match=says):
+        models.load(own_file, network=Tiny)
+
+
+def test_weights_for_images_that_are_not_square_give_back_their_network(file: Path) -> None:
+    arguments = {"image_size": (48, 32)}
+    network = models.create("softmax_regression", **arguments).eval()
+    file.write_bytes(serialize(network, "softmax_regression", arguments, CARD))
+    assert models.card(file)["arguments"]["image_size"] == [48, 32]
+    images = torch.randn(2, 1, 48, 32)
+    assert torch.equal(models.load(file)(images), network(images))
 
 
 @pytest.fixture
