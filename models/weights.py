@@ -1,7 +1,7 @@
 """Convert a network to the bytes of a weights file, and back. Reading imports and runs nothing that a file names."""
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -11,9 +11,28 @@ from torch import Tensor, nn
 from . import WeightsError, cards, create, defaults, network_class
 
 STORAGE = ("float32", "float16", "int8")  # of the tensors with two or more dimensions
-MAY_DIFFER = ("num_classes", "image_size", "dropout", "init")  # between a network and its initial weights
+MAY_DIFFER = ("image_size", "in_channels", "num_classes", "dropout", "init")  # between weights and the network
 SCALE = ".scale"  # the suffix of an int8 tensor's scales: one float32 per output channel
 LARGEST_INT8 = 127
+
+
+class Transfer(NamedTuple):
+    """What `initialize_from` did not copy as it was, by stages: the direct children of the network."""
+
+    fresh: list[str]  # those with initial values, because they depend on the number of classes
+    adapted: list[str]  # those that read the images, for another number of channels
+    classes: tuple[int, int]  # in the file, in the network
+    channels: tuple[int, int]
+
+    def __str__(self) -> str:
+        parts = []
+        if self.fresh:
+            there, here = self.classes
+            parts.append(f"left fresh: {', '.join(self.fresh)} ({here} in place of {there} classes)")
+        if self.adapted:
+            there, here = self.channels
+            parts.append(f"adapted: {', '.join(self.adapted)} ({here} in place of {there} channels)")
+        return "; ".join(parts) or "all tensors copied"
 
 
 def serialize(
@@ -73,34 +92,66 @@ def load_network(file: cards.WeightsFile, own: type[nn.Module] | None = None) ->
     return network.eval()
 
 
-def initialize_from(network: nn.Module, arguments: dict[str, Any], file: cards.WeightsFile) -> None:
-    """Copy the weights of a file into the `network` that `create` built of `arguments`.
+def initialize_from(network: nn.Module, arguments: dict[str, Any], file: cards.WeightsFile) -> Transfer:
+    """Copy the weights of a file into a `network` that was built of `arguments`, and return what was not just copied.
 
-    Where the numbers of classes differ, the tensors that depend on this number keep their values. Raises WeightsError
-    if the file holds another network or other arguments.
+    For another number of classes, the tensors that depend on it keep their values. For another number of channels, the
+    weights that read the images are adapted, see `fit_channels`. Raises WeightsError if the file holds another network
+    or other arguments, if the channels cannot be adapted, or if a tensor depends on the image size, which differs.
     """
-    stored, wanted, card = load_network(file).state_dict(), network.state_dict(), file.card
-    if not isinstance(network, network_class(card["network"])):
-        raise WeightsError(f"{file.path} holds another network ({card['network']}). Leave model and recipe out.")
-    for key, theirs in card["arguments"].items():
-        ours = (defaults(card["network"]) | arguments)[key]
-        ours = list(ours) if isinstance(ours, tuple) else ours
-        if key not in MAY_DIFFER and ours != theirs:
-            it = f"{file.path} holds a {card['network']} with {key}={theirs}"
-            raise WeightsError(f"{it}, this run has {ours}. Leave model and recipe out.")
-    with torch.device("meta"):
-        more_classes = {**card["arguments"], "num_classes": card["arguments"]["num_classes"] + 1}
-        widened = create(card["network"], **more_classes).state_dict()
-    head = {key for key, tensor in stored.items() if tensor.shape != widened[key].shape}
-    if differing := stored.keys() ^ wanted.keys():
-        it = f"{file.path} holds another network ({card['network']})"
-        raise WeightsError(f"{it}: {_few(differing)} is only in one of the two.")
-    for key, tensor in stored.items():
-        if tensor.shape == wanted[key].shape:
-            wanted[key].copy_(tensor)
-        elif key not in head:
-            shapes = f"{list(tensor.shape)} there, {list(wanted[key].shape)} here"
-            raise WeightsError(f"{file.path} holds another network ({card['network']}): {key} is {shapes}.")
+    card, ours = file.card, defaults(type(network)) | arguments
+    name, theirs = card["network"], card["arguments"]
+    own = type(network) if "." in name else None
+    if not (name.endswith(f".{own.__name__}") if own else isinstance(network, network_class(name))):
+        raise WeightsError(f"{file.path} holds another network ({name}). Leave model and recipe out.")
+    stored, wanted = load_network(file, own).state_dict(), network.state_dict()
+    for key, there in theirs.items():
+        here = list(ours[key]) if isinstance(ours[key], tuple) else ours[key]
+        if key not in MAY_DIFFER and here != there:
+            it = f"{file.path} holds a {name} with {key}={there}"
+            raise WeightsError(f"{it}, this run has {here}. Leave model and recipe out.")
+
+    def shapes(argument: str) -> dict[str, torch.Size]:
+        """Return the shapes of the tensors of a network like the file's, but with our value of one argument."""
+        state = _build(name, theirs | {argument: ours[argument]}, own).state_dict()
+        return {key: tensor.shape for key, tensor in state.items()}
+
+    for_classes, for_channels = shapes("num_classes"), shapes("in_channels")
+    channels, size = (theirs["in_channels"], ours["in_channels"]), theirs["image_size"]
+    fresh = [key for key, tensor in stored.items() if tensor.shape != for_classes.get(key)]
+    values = {key: tensor for key, tensor in stored.items() if key not in fresh}
+    adapted = [key for key, tensor in values.items() if tensor.shape != for_channels.get(key)]
+    for key in adapted:
+        value = fit_channels(values[key], *channels, for_channels.get(key))
+        if value is None:
+            it = f"{file.path} holds a {name} for images of {channels[0]} channels, this run has {channels[1]}"
+            raise WeightsError(
+                f"{it}, to which {key} cannot be adapted. A first layer is adapted from or to 1 channel."
+            )
+        values[key] = value
+    other_shape = (key for key, value in values.items() if key in wanted and value.shape != wanted[key].shape)
+    if differing := {*other_shape, *stored.keys() ^ wanted.keys()}:
+        it = f"{file.path} holds a {name} for image_size={size}, and {_few(differing)} depends on it"
+        raise WeightsError(f"{it}. Keep image_size={size}.")
+    for key, value in values.items():
+        wanted[key].copy_(value)
+    return Transfer(_stages(fresh), _stages(adapted), (theirs["num_classes"], ours["num_classes"]), channels)
+
+
+def fit_channels(weight: Tensor, there: int, here: int, shape: torch.Size | None) -> Tensor | None:
+    """Adapt the weights of a layer that reads images to another number of channels, which gives them this `shape`.
+
+    A channel's weights are repeated and divided by the number of channels, those of several are summed into one: for
+    grey images, the outputs stay the same. Returns None if neither applies. The channels must be the outermost part of
+    the second dimension, as in convolutions (N, C, kernel, kernel), behind a flatten (N, C * H * W) and in recurrent
+    layers (N, C * W).
+    """
+    if shape is None or weight.dim() < 2 or 1 not in (there, here):
+        return None
+    if shape != (len(weight), weight.shape[1] * here // there, *weight.shape[2:]):
+        return None
+    by_channel = weight.reshape(len(weight), there, -1)
+    return (by_channel.sum(dim=1, keepdim=True) / here).expand(-1, here, -1).reshape(shape)
 
 
 def store(network: nn.Module, storage: str) -> dict[str, Tensor]:
@@ -145,6 +196,11 @@ def _build(name: str, arguments: dict[str, Any], own: type[nn.Module] | None) ->
 def _along(scale: Tensor, tensor: Tensor) -> Tensor:
     """Reshape (output channels,) to (output channels, 1, ...), to multiply it with `tensor`."""
     return scale.reshape(-1, *[1] * (tensor.dim() - 1))
+
+
+def _stages(keys: list[str]) -> list[str]:
+    """Return the stages of tensors: c1 of c1.0.weight and c1.0.bias."""
+    return list(dict.fromkeys(key.partition(".")[0] for key in keys))
 
 
 def _few(keys: Any) -> str:
