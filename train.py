@@ -30,6 +30,7 @@ from launch.sweep import Outcome, Sweep
 from reports import sweep_summary
 
 ROOT = Path(__file__).resolve().parent
+sys.path.append(str(Path.cwd()))  # for modules of the user's own, such as model._target_=my_networks.Tiny
 
 
 def main() -> int:

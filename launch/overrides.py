@@ -12,6 +12,7 @@ from hydra.errors import HydraException, InstantiationException, MissingConfigEx
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from data import DATASETS
 from models import cards, did_you_mean
 
 from . import processes, sweep
@@ -43,7 +44,7 @@ def complete(arguments: list[str], runs: Path) -> Command:
         return Command([*options, *overrides], None)
     if (weights := _value("weights", overrides)) and not _value("resume", overrides):
         overrides = _network_of(weights, overrides)
-    overrides = _name_own_data(overrides)
+    overrides = _name_own_network(_name_own_data(overrides))
     others = [override for override in overrides if key_of(override) not in ("resume", "run_dir")]
     if wanted := _value("resume", overrides):
         folder = find(wanted, runs)
@@ -101,12 +102,17 @@ def quote(path: Path | str) -> str:
 
 
 def _network_of(weights: str, overrides: list[str]) -> list[str]:
-    """Return the overrides with an absolute path of the weights and, unless they choose one, with their network."""
+    """Return the overrides with an absolute path of the weights and, unless they choose others, with their network and
+    the data of their training.
+    """
     file = cards.read(weights)
     if weights not in cards.published():
         overrides = [each for each in overrides if key_of(each) != "weights"]
         overrides.append(f"weights={quote(file.path.absolute())}")
-    if any(key_of(override) in ("model", "recipe") for override in overrides):
+    given = {key_of(override) for override in overrides}
+    if not given & {"data", "recipe"}:
+        overrides = [*_data_of(file.card), *overrides]
+    if given & {"model", "recipe"} or "." in file.card["network"]:
         return overrides
     arguments = file.card["arguments"]
     own = {key: value for key, value in arguments.items() if key not in ("in_channels", "num_classes", "image_size")}
@@ -114,15 +120,39 @@ def _network_of(weights: str, overrides: list[str]) -> list[str]:
     return [*chosen, f"image_size={arguments['image_size']}", *overrides]
 
 
+def _data_of(card: dict[str, Any]) -> list[str]:
+    """Return the overrides that choose the data of a training, where they are known."""
+    training = card["training"]
+    if "format" in training:
+        own = [f"data.root={quote(training['root'])}", f"data.name={quote(card['data'])}"]
+        return [f"data={training['format']}", *own, f"data.split_seed={training['split_seed']}"]
+    return [f"data={card['data']}"] if card["data"] in DATASETS else []
+
+
 def _name_own_data(overrides: list[str]) -> list[str]:
     """Return the overrides with an absolute path of own data and, unless they have one, a name for them."""
     own = [each for each in overrides if each in ("data=folder", "data=arrays")]
     roots = [each for each in overrides if key_of(each) == "data.root"]
-    if not own or not roots:
+    if not own:
         return overrides
+    if not roots:
+        raise SettingsError(f"{own[0]} needs data.root, the folder or .npz file of the images.")
     root = Path(_value("data.root", overrides) or "").expanduser().absolute()
     named = [] if _value("data.name", overrides) else [f"data.name={quote(root.stem)}"]
     return [*(each for each in overrides if each not in roots), f"data.root={quote(root)}", *named]
+
+
+def _name_own_network(overrides: list[str]) -> list[str]:
+    """Return the overrides with the group's option for networks of the user's own, and a name for this one."""
+    target = _value("model._target_", overrides)
+    if not target and "model=own" in overrides:
+        raise SettingsError("model=own needs model._target_, a class such as my_networks.Tiny.")
+    if not target or target == "models.create":
+        return overrides
+    given = {key_of(each) for each in overrides}
+    option = [] if given & {"model", "recipe"} else ["model=own"]
+    named = [] if "model.name" in given else [f"model.name={quote(target.rpartition('.')[2])}"]
+    return [*option, *overrides, *named]
 
 
 def explain(error: HydraException | OmegaConfBaseException, configs: Path) -> BaseException:

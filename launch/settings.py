@@ -48,6 +48,7 @@ def check_size(size: int | float | None) -> int | float | None:
 
 
 Size = Annotated[int | float | None, AfterValidator(check_size)]
+OF_THE_ZOO = "models.create"  # the target of networks that are not the user's own
 DOTTED = r"^\w+(\.\w+)+$"  # a module and a name in it
 
 
@@ -120,6 +121,7 @@ class Settings(Section):
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
     compile: bool
     weights: str | None = Field(min_length=1)
+    freeze: list[str]
     run_dir: str | None = Field(min_length=1)
     resume: str | None
     report: bool
@@ -220,10 +222,10 @@ def check_batch_size(batch_size: int, images: int) -> None:
 
 def _check_network(settings: Settings) -> None:
     """Check which network it is, and that it reads the images and has the classes of the data."""
-    model = settings.model
-    if (target := model.get("_target_")) != "models.create":
-        raise SettingsError(f"model._target_={target} is not valid, it should be models.create.")
-    if (name := str(model.get("name"))) not in models.names():
+    model, name = settings.model, str(settings.model.get("name"))
+    if not re.match(DOTTED, target := str(model.get("_target_"))):
+        raise SettingsError(f"model._target_={target} is not valid, it should be a class such as my_networks.Tiny.")
+    if target == OF_THE_ZOO and name not in models.names():
         raise SettingsError(f"there is no network {name!r}{did_you_mean(name, models.names())}")
     chosen = settings.data
     expected = {"image_size": settings.image_size, "in_channels": chosen.channels, "num_classes": chosen.num_classes}

@@ -25,7 +25,7 @@ def run_metadata(config: DictConfig, network: nn.Module, peers: Peers) -> dict[s
         "data": config.data.name,
         "seed": config.seed,
         "epochs": config.epochs,
-        "image_size": config.image_size,
+        "image_size": OmegaConf.to_container(config, resolve=True)["image_size"],  # type: ignore[index, call-overload]
         "parameters": count_parameters(network),
         "processes": peers.world,
         "device": machine.describe_device(accelerator),
@@ -41,13 +41,15 @@ def card(
 ) -> dict[str, Any]:
     """Return the card of the weights of this epoch, without network and arguments."""
     plain: Any = OmegaConf.to_container(config, resolve=True)
+    own_data = OWN_DATA_KEYS if config.data.format != "bundled" else ()
     plain["scheduler"].pop("epochs", None)  # those of the run, which the card has already
     training = {
         "images": len(splits.train.labels),
         "epoch": epoch,
         **{key: plain["data"][key] for key in ("train_size", "val_size", "test_size", "augment")},
-        **({key: plain["data"][key] for key in OWN_DATA_KEYS} if config.data.format != "bundled" else {}),
+        **{key: plain["data"][key] for key in own_data},
         **{key: plain[key] for key in TRAINING_KEYS},
+        **({"freeze": plain["freeze"]} if plain["freeze"] else {}),
     }
     if plain["weights"]:  # without the folders above, which are of this machine
         training["weights"] = "/".join(Path(plain["weights"]).parts[-2:])

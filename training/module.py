@@ -11,7 +11,7 @@ from torch.nn import functional
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from models import WeightsError
+from models import WeightsError, did_you_mean
 
 from .ema import MovingAverage
 from .machine import to_channels_last
@@ -46,12 +46,20 @@ class ClassificationModule(lightning.LightningModule):
         self.label_smoothing, self.l1, self.ema = label_smoothing, l1, ema
         self.average = copy.deepcopy(network).requires_grad_(False) if ema is not None else None
         self.weights, _ = split_parameters(network)
+        self.frozen = [stage for stage in network.children() if is_frozen(stage)]
         self.train_metrics, self.val_metrics = LossAndAccuracy(), LossAndAccuracy()
 
     @property
     def eval_network(self) -> nn.Module:
         """The network that is validated, tested and stored."""
         return self.network if self.average is None else self.average
+
+    def train(self, mode: bool = True) -> "ClassificationModule":
+        """Change to training or evaluation; frozen stages stay in evaluation, for the sake of their batch norms."""
+        super().train(mode)
+        for stage in self.frozen:
+            stage.eval()
+        return self
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
@@ -102,9 +110,26 @@ class ClassificationModule(lightning.LightningModule):
             )
 
 
+def freeze(network: nn.Module, stages: list[str]) -> None:
+    """Keep the weights of these stages, children of the network. Raises ValueError for a name that is none of them, and
+    if nothing is left to train.
+    """
+    children = dict(network.named_children())
+    for name in stages:
+        if name not in children:
+            raise ValueError(f"freeze: there is no stage {name!r}{did_you_mean(name, children)}")
+        children[name].requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise ValueError(f"freeze={','.join(stages)} leaves no weights to train.")
+
+
+def is_frozen(stage: nn.Module) -> bool:
+    return any(True for _ in stage.parameters()) and not any(each.requires_grad for each in stage.parameters())
+
+
 def split_parameters(network: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Return the weights, and the biases and norms, which have one dimension and get no penalty on their size."""
-    parameters = list(network.parameters())
+    """Return the trained weights, and the biases and norms, which have one dimension and no penalty on their size."""
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     return [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
 
 

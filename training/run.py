@@ -6,11 +6,13 @@ Importing this takes seconds, so train.py does it once the command has passed al
 import sys
 from collections.abc import Callable
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
@@ -25,11 +27,11 @@ from data.batches import Preprocess
 from data.datasets import height_and_width
 from data.splits import Splits
 from launch import settings
-from launch.errors import SettingsError
+from launch.errors import SettingsError, shown
 from launch.processes import send_run_dir_to_launcher
 from launch.run_dir import RunDir, job_name, now
 from models import cards
-from models.weights import initialize_from, serialize
+from models.weights import Transfer, initialize_from, serialize
 
 from . import checkpoint_files, distributed, machine
 from .callbacks.best_weights import BestWeights
@@ -47,7 +49,7 @@ from .evaluation import measure
 from .log import log, log_to
 from .loop import install_fast_loop
 from .metadata import card, count_parameters, run_metadata
-from .module import ClassificationModule, parameter_groups
+from .module import ClassificationModule, freeze, parameter_groups
 
 
 class Parts(NamedTuple):
@@ -56,6 +58,7 @@ class Parts(NamedTuple):
     splits: Splits
     augment: Augmentation | None
     network: nn.Module
+    transfer: Transfer | None  # of the weights that the network starts from
     optimizer: Callable[..., torch.optim.Optimizer]
     scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler]
 
@@ -98,6 +101,9 @@ def run(
         run_dir.write(".hydra/overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
         run_dir.write("config.yaml", OmegaConf.to_yaml(config, resolve=True))  # from here on it can be resumed
 
+        if parts.transfer:
+            frozen = f"; frozen: {', '.join(config.freeze)}" if config.freeze else ""
+            log.info(f"starts from {shown(Path(config.weights))}; {parts.transfer}{frozen}")
         splits = parts.splits
         preprocess = Preprocess(splits.info.mean, splits.info.std, height_and_width(config.image_size))
         images = len(splits.train.labels) // config.batch_size * config.batch_size  # of an epoch
@@ -123,7 +129,7 @@ def run(
             metrics, logits = measure(module.eval_network, splits, preprocess, trainer.strategy.root_device)
             arguments = network_arguments(config)
             content = card(config, splits, preprocess, epoch, metrics)
-            weights = serialize(module.eval_network, config.model.name, arguments, content)
+            weights = serialize(module.eval_network, network_name(config), arguments, content)
             run_dir.write("weights.safetensors", weights)
             compile_seconds = compilation.seconds if compilation else None
             digest = sha256(weights).hexdigest()
@@ -168,17 +174,46 @@ def build(config: DictConfig, splits: Splits | None = None) -> Parts:
     augmentation: Any = OmegaConf.to_container(config.data.augment)
     augment = make_augmentation(augmentation, info.mean)
     arguments = network_arguments(config)
-    settings.check_arguments("model", models.network_class(config.model.name), arguments)
-
-    network = instantiate(config.model, _convert_="all")
+    network = make_network(config, arguments)
     optimizer = instantiate(config.optimizer, _convert_="all")
     scheduler = instantiate(config.scheduler)
     settings.check_arguments("scheduler", scheduler.func, scheduler.keywords, "optimizer", "steps_per_epoch")
+    transfer = None
     if config.weights and not (config.resume and checkpoint_files.any_saved(Path(config.resume) / "checkpoints")):
-        initialize_from(network, arguments, cards.read(config.weights))
+        transfer = initialize_from(network, arguments, cards.read(config.weights))
+    try:
+        freeze(network, list(config.freeze))
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
     try_optimizer(optimizer, scheduler)
     splits = splits or read_data(config)  # last, because reading takes longest
-    return Parts(splits, augment, network, optimizer, scheduler)
+    return Parts(splits, augment, network, transfer, optimizer, scheduler)
+
+
+def make_network(config: DictConfig, arguments: dict[str, Any]) -> nn.Module:
+    """Build the network of the zoo, or of the user's own class. Raises SettingsError for arguments that it refuses."""
+    target = config.model._target_
+    if target == settings.OF_THE_ZOO:
+        settings.check_arguments("model", models.network_class(config.model.name), arguments)
+        arguments = {"name": config.model.name, **arguments}
+    try:
+        module, _, name = target.rpartition(".")
+        getattr(import_module(module), name)
+    except Exception as error:  # whatever the user's module raises
+        raise SettingsError(f"model._target_={target} cannot be imported: {error}.") from error
+    try:
+        network = instantiate({"_target_": target, **arguments}, _convert_="all")
+    except InstantiationException as error:
+        reason = str(error.__cause__ or error).rstrip(".")
+        raise SettingsError(f"{reason}. Try another image_size or argument.") from error
+    if not isinstance(network, nn.Module):
+        raise SettingsError(f"model._target_={target} gives no torch.nn.Module.")
+    return network
+
+
+def network_name(config: DictConfig) -> str:
+    """Return what a card calls the network: its name in the zoo, or the dotted path of the user's own class."""
+    return config.model.name if config.model._target_ == settings.OF_THE_ZOO else config.model._target_
 
 
 def make_augmentation(arguments: dict[str, Any], mean: tuple[float, ...]) -> Augmentation | None:

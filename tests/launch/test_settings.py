@@ -14,6 +14,11 @@ from launch import settings
 from launch.errors import SettingsError
 from launch.overrides import quote
 
+NEEDED = {  # by options that are for the user's own networks and data
+    "own": ["model._target_=my_networks.Tiny", "model.name=Tiny"],
+    **{option: ["data.root=flowers", "data.name=flowers"] for option in ("folder", "arrays")},
+}
+
 
 def check(*overrides: str) -> None:
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
@@ -30,7 +35,7 @@ def test_every_option_of_every_group_is_valid(group: str) -> None:
     options = sorted(path.stem for path in (ROOT / "configs" / group).glob("*.yaml"))
     assert options
     for option in options:
-        check(f"{group}={option}")
+        check(f"{group}={option}", *NEEDED.get(option, []))
 
 
 @pytest.mark.parametrize(
@@ -85,7 +90,7 @@ def test_valid_override_is_accepted(override: str) -> None:
         (["data.num_classes=5"], "data.num_classes=5 is not valid: mnist has 10"),
         (["model.name=3"], "there is no network '3'"),
         (["optimizer._target_=os.system"], "optimizer._target_=os.system is not valid"),
-        (["model._target_=os.system"], "model._target_=os.system is not valid"),
+        (["model._target_=Tiny"], "model._target_=Tiny is not valid, it should be a class such as my_networks.Tiny."),
         (["+trainer.max_epochs=7"], "there is no key 'trainer.max_epochs'"),
         (["optimizer.betas=[2,3]"], "optimizer.betas.0=2 is not valid"),
         (["model.name=lent"], "there is no network 'lent', did you mean 'lenet'?"),

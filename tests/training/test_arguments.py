@@ -29,8 +29,12 @@ from conftest import RunTrain
         (["model=gru", "model.hidden_size=0"], "hidden_size must be at least 1, got 0"),
         (["model=mlp", "model.hidden_sizes=[8,x]"], "model.hidden_sizes.1=x is not valid"),
         (["model=vgg11", "model.dropout=1.5"], "dropout must be at least 0 and below 1, got 1.5"),
-        (["image_size=32"], "LeNet reads 28 x 28 images, got image_size=32"),
-        (["model=alexnet", "image_size=66"], "67 x 67 and larger, got image_size=66"),
+        (["image_size=33"], "LeNet reads 28 x 28 or 32 x 32 images, got 33 x 33. Try another image_size"),
+        (["model=alexnet", "image_size=23"], "AlexNet reads images with both sides from 24 to 66 pixels, or both at"),
+        (["freeze=[c9]"], "freeze: there is no stage 'c9'. Valid: c1, s2, c3,"),
+        (["freeze=[c1,c3,c5,f6,output]"], "freeze=c1,c3,c5,f6,output leaves no weights to train."),
+        (["model._target_=no_such_module.Tiny"], "model._target_=no_such_module.Tiny cannot be imported: No module"),
+        (["model._target_=torch.nn.Linear"], "unexpected keyword argument 'image_size'. Try another"),
     ],
 )
 def test_invalid_argument_is_refused_before_a_run_folder_exists(

@@ -32,7 +32,7 @@ class Compilation(Callback):
         try:
             with trainer.precision_plugin.train_step_context():
                 loss = functional.cross_entropy(compiled(images), labels)
-            torch.autograd.grad(loss, list(network.parameters()))
+            torch.autograd.grad(loss, [each for each in network.parameters() if each.requires_grad])
         except TorchDynamoException as error:
             reason = str(getattr(error, "inner_exception", error)).strip().splitlines()[0].rstrip(".")
             raise MachineError(f"torch.compile failed here: {reason}. Take compile=false.") from error
