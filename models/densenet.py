@@ -5,8 +5,8 @@ table 1; in the form of "Dive into Deep Learning", section 8.7.
 
 Departures: four blocks of four layers without bottlenecks, with transitions that halve the channels: a small DenseNet-C
 (the paper's ImageNet networks are DenseNet-BC of 121 layers and more). Convolutions carry biases. The small-image stem
-(sides of 24 to 63 pixels) begins with a 3 x 3 convolution of stride 1 and has no first pooling. Transitions drop the
-last row and column of an odd size: at 28 x 28, the seventh of the last one.
+(sides of 24 to 63 pixels) begins with a 3 x 3 convolution of stride 1 and has no first pooling. A transition drops
+the last row and column of an odd size: at 28 x 28, the last transition drops the seventh.
 """
 
 import torch

@@ -68,7 +68,10 @@ class GRUDirection(nn.Module):
 
 @torch.fx.wrap  # one operation for torch.fx, which cannot trace a loop over the time steps of a tensor
 def unroll(inputs: Tensor, weight_hh: Tensor, backward: bool) -> Tensor:
-    """Compute the states (T, N, hidden_size) of a GRU from its `inputs` X W + b (T, N, 3 * hidden_size)."""
+    """Compute the states (T, N, hidden_size) of one direction.
+
+    `inputs` are X W + b of all gates (T, N, 3 * hidden_size), `weight_hh` (3 * hidden_size, hidden_size) is recurrent.
+    """
     hidden_size = weight_hh.shape[1]
     sizes = (2 * hidden_size, hidden_size)  # R and Z, C
     gate_inputs, candidate_inputs = inputs.split(sizes, dim=-1)

@@ -17,7 +17,7 @@ LARGEST_INT8 = 127
 
 
 class Transfer(NamedTuple):
-    """What `initialize_from` did not copy as it was, by stages: the direct children of the network."""
+    """What `initialize_from` did not copy unchanged, by stage: by direct child of the network."""
 
     fresh: list[str]  # those with initial values, because they depend on the number of classes
     adapted: list[str]  # those that read the images, for another number of channels
@@ -93,7 +93,7 @@ def load_network(file: cards.WeightsFile, own: type[nn.Module] | None = None) ->
 
 
 def initialize_from(network: nn.Module, arguments: dict[str, Any], file: cards.WeightsFile) -> Transfer:
-    """Copy the weights of a file into a `network` that was built of `arguments`, and return what was not just copied.
+    """Copy the weights of a file into a `network` that was built of `arguments`; return what was not copied unchanged.
 
     For another number of classes, the tensors that depend on it keep their values. For another number of channels, the
     weights that read the images are adapted, see `fit_channels`. Raises WeightsError if the file holds another network

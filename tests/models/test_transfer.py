@@ -7,6 +7,7 @@ import pytest
 import torch
 from conftest import CARD
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import models
 from models import WeightsError, cards
@@ -178,12 +179,14 @@ class Tiny(nn.Module):
     def __init__(self, image_size: int, in_channels: int, num_classes: int, **kind: bool) -> None:
         super().__init__()
         channels, groups = (in_channels, in_channels) if kind.get("depthwise") else (4, 1)
+        self.extra = 2 if kind.get("extra") else 0  # channels of zeros behind those of the image
         self.norm = nn.BatchNorm2d(in_channels) if kind.get("norm") else nn.Identity()
-        self.convolution = nn.Conv2d(in_channels, channels, kernel_size=3, groups=groups)
+        self.convolution = nn.Conv2d(in_channels + self.extra, channels, kernel_size=3, groups=groups)
         self.output = nn.Linear(channels, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.output(self.convolution(self.norm(images)).mean(dim=(2, 3)))
+        maps = F.pad(self.norm(images), (0, 0, 0, 0, 0, self.extra))
+        return self.output(self.convolution(maps).mean(dim=(2, 3)))
 
 
 class Other(Tiny):
@@ -209,7 +212,10 @@ def test_own_network_begins_with_its_own_weights(tmp_path: Path) -> None:
         initialize_from(same, there, stored(tmp_path, models.create("lenet"), "lenet"))
 
 
-@pytest.mark.parametrize(("kind", "key"), [("norm", "norm.weight"), ("depthwise", "convolution.weight")])
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [("norm", "norm.weight"), ("depthwise", "convolution.weight"), ("extra", "convolution.weight")],
+)
 @pytest.mark.parametrize(("there", "here"), [(1, 3), (3, 1)])
 def test_own_network_with_a_first_layer_of_another_kind_is_refused(
     tmp_path: Path, there: int, here: int, kind: str, key: str
