@@ -50,6 +50,15 @@ def to_channels_last(network: nn.Module) -> nn.Module:
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
+def require_gpu_memory(device: torch.device, size: int) -> None:
+    """Raise MachineError if `size` bytes of images are more than the GPU has left. A CPU has them in memory already."""
+    if device.type == "cuda" and size > (left := torch.cuda.mem_get_info(device)[0]):
+        raise MachineError(
+            f"the images need {size / 1e9:.1f} GB, the GPU has {left / 1e9:.1f} GB left. Take trainer=cpu, or fewer or "
+            "smaller images."
+        )
+
+
 def choose_precision(wanted: str, accelerator: str, network: nn.Module) -> str:
     """Resolve "auto": bfloat16 for convolutions on a GPU that has it, else float32.
 

@@ -117,6 +117,8 @@ def run(
                 parts.network, parts.optimizer, parts.scheduler, **config.loss, ema=config.ema
             )
             batches = DeviceDataModule(splits, preprocess, parts.augment, config.batch_size, config.seed)
+            images_of = [each.images.nbytes for each in (splits.train, splits.val) if each]
+            machine.require_gpu_memory(trainer.strategy.root_device, sum(images_of))
             with peers.detect_lost_process(run_dir.path):
                 trainer.fit(module, datamodule=batches, ckpt_path=checkpoint, weights_only=True)
             peers.leave()

@@ -9,7 +9,7 @@ import torch
 
 import models
 from launch.errors import MachineError
-from training.machine import choose_precision
+from training.machine import choose_precision, require_gpu_memory
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,14 @@ def test_bfloat16_on_a_cpu_needs_its_instructions(instructions: str, monkeypatch
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {instructions: False, "avx2": True})
     with pytest.raises(MachineError, match=r"no instructions for precision=bf16-mixed.* Take 32-true"):
         choose_precision("bf16-mixed", "cpu", network)
+
+
+def test_images_that_a_gpu_cannot_hold_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2_000_000_000, 80_000_000_000))
+    require_gpu_memory(torch.device("cuda"), 2_000_000_000)
+    require_gpu_memory(torch.device("cpu"), 3_000_000_000)
+    with pytest.raises(MachineError, match=r"the images need 3\.0 GB, the GPU has 2\.0 GB left"):
+        require_gpu_memory(torch.device("cuda"), 3_000_000_000)
 
 
 @pytest.mark.slow
