@@ -40,14 +40,17 @@ def load(
     Raises DataError for data that are missing, damaged or not as described; of the bundled ones every byte must be
     right. Raises ValueError for a size that leaves a split without an image.
     """
-    from . import arrays, folder, idx
     from .splits import split
 
     path = Path(os.path.expanduser(root)) if root else ARCHIVES  # noqa: PTH111 Path's raises for an unknown ~user
     if format == "bundled":
+        from . import idx
+
         info, parts = DATASETS[name], idx.read_parts(DATASETS[name], path)
         val_size = BUNDLED_VAL_SIZE if val_size is None else val_size
     else:
+        from . import arrays, folder  # which import Pillow
+
         reader = {"folder": folder, "arrays": arrays}[format]
         info, parts = reader.read_parts(name, path, image_size, split_seed)
     return split(info, parts, train_size, val_size, test_size)

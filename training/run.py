@@ -8,7 +8,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import lightning
 import torch
@@ -29,6 +29,7 @@ from data.splits import Splits
 from launch import settings
 from launch.errors import SettingsError, shown
 from launch.processes import send_run_dir_to_launcher
+from launch.resume import check_unchanged
 from launch.run_dir import RunDir, job_name, now
 from models import cards
 from models.weights import Transfer, initialize_from, serialize
@@ -86,6 +87,8 @@ def run(
     if config.data.format != "bundled":
         splits = read_data(config)
         config = describe_data(config, splits)
+        if config.resume:  # the data may have changed since
+            check_unchanged(Path(config.resume), cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True)))
     parts = build(config, splits)
     precision = machine.choose_precision(config.precision, accelerator, parts.network)
     config = settings.replace(config, {"trainer.accelerator": accelerator, "precision": precision})
