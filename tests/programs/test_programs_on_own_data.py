@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -215,3 +216,21 @@ def test_network_and_data_of_the_users_own_modules_are_found_from_the_current_fo
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.stdout == "Tiny\n", done.stderr
+
+
+@pytest.mark.slow
+def test_own_data_may_have_the_name_of_a_bundled_set_and_may_not_change_before_resuming(
+    sets: Path, run_train: RunTrain, run_program: RunProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "mnist"
+    shutil.copytree(sets / "colour", root)
+    run = run_train("data=folder", f"data.root={root}", *SIZES, "model=mlp", "epochs=1", "scheduler=constant")
+    assert run.status == 0, run.errors
+    assert run.metrics["data"] == "mnist"
+    predicted = run_program(predict, "--weights", run.folder, root / "a/0.png")
+    assert predicted.status == 0, predicted.errors
+    shutil.rmtree(root / "e")
+    import train
+
+    monkeypatch.setattr(sys, "argv", ["train.py", f"resume={run.folder}", "epochs=2"])
+    assert train.main() == 2
