@@ -118,6 +118,7 @@ def choose_images(
     file: cards.WeightsFile, read_splits: Callable[..., Splits], command: argparse.Namespace
 ) -> tuple[str, Images, dict[str, Any] | None]:
     """Return the data's name, the images of a split, cut as for the network's training, and their recorded metrics."""
+    from data.splits import digest
     from training.evaluation import QUICK
 
     arguments = choose_data(file, command.data)
@@ -137,6 +138,11 @@ def choose_images(
     if command.quick:
         images = images.part(0, QUICK)
     recorded = card["metrics"].get("quick" if command.quick else split) if is_own else None
+    if is_own and "sha256" in card["training"] and digest(splits) != card["training"]["sha256"]:
+        print(
+            f"refzoo: {name} was changed since the training, which may have used some of these images.", file=sys.stderr
+        )
+        recorded = None
     return name, images, recorded
 
 
@@ -151,7 +157,7 @@ def choose_data(file: cards.WeightsFile, wanted: str | None) -> dict[str, Any]:
         path = Path(wanted).expanduser().absolute()
         own |= {"name": path.stem, "root": str(path), "format": "folder" if path.is_dir() else "arrays"}
         own["image_size"] = preprocess_of(file.card).image_size
-    if "format" not in own and own["name"] not in DATASETS:
+    if "format" not in own and (own["name"] not in DATASETS or "format" in file.card["training"]):
         raise DataError(f"{file.path} was trained on {own['name']!r}, which is not available. Name data with --data.")
     return own
 

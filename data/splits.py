@@ -63,6 +63,16 @@ def split(info: DatasetInfo, parts: Parts, train_size: Size, val_size: Size, tes
     return Splits(info, train, val.part(0, count.val) if val and count.val else None, test.part(0, count.test))
 
 
+def digest(splits: Splits) -> str:
+    """Compute the SHA-256 of all images and labels, as hex digits."""
+    found = hashlib.sha256()
+    for part in filter(None, (splits.train, splits.val, splits.test)):
+        found.update(str(tuple(part.images.shape)).encode())
+        for tensor in part:
+            found.update(tensor.contiguous().numpy().data)
+    return found.hexdigest()
+
+
 def mean_and_std(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of each channel of uint8 images (N, C, H, W), as shares of 255.
 

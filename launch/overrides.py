@@ -44,7 +44,7 @@ def complete(arguments: list[str], runs: Path) -> Command:
         return Command([*options, *overrides], None)
     if (weights := _value("weights", overrides)) and not _value("resume", overrides):
         overrides = _network_of(weights, overrides)
-    overrides = _name_own_network(_name_own_data(overrides))
+    overrides = _choose_own(_name_own_data(overrides))
     others = [override for override in overrides if key_of(override) not in ("resume", "run_dir")]
     if wanted := _value("resume", overrides):
         folder = find(wanted, runs)
@@ -110,8 +110,8 @@ def _network_of(weights: str, overrides: list[str]) -> list[str]:
         overrides = [each for each in overrides if key_of(each) != "weights"]
         overrides.append(f"weights={quote(file.path.absolute())}")
     given = {key_of(override) for override in overrides}
-    if not given & {"data", "recipe"}:
-        overrides = [*_data_of(file.card), *overrides]
+    if not given & {"data", "data._target_", "recipe"}:
+        overrides = [*_data_of(file), *overrides]
     if given & {"model", "recipe"} or "." in file.card["network"]:
         return overrides
     arguments = file.card["arguments"]
@@ -120,13 +120,15 @@ def _network_of(weights: str, overrides: list[str]) -> list[str]:
     return [*chosen, f"image_size={arguments['image_size']}", *overrides]
 
 
-def _data_of(card: dict[str, Any]) -> list[str]:
-    """Return the overrides that choose the data of a training, where they are known."""
-    training = card["training"]
-    if "format" in training:
+def _data_of(file: cards.WeightsFile) -> list[str]:
+    """Return the overrides that choose the data of a training. Raises SettingsError if they are not available."""
+    card, training = file.card, file.card["training"]
+    if training.get("format") in ("folder", "arrays"):
         own = [f"data.root={quote(training['root'])}", f"data.name={quote(card['data'])}"]
         return [f"data={training['format']}", *own, f"data.split_seed={training['split_seed']}"]
-    return [f"data={card['data']}"] if card["data"] in DATASETS else []
+    if card["data"] in DATASETS and "format" not in training:
+        return [f"data={card['data']}"]
+    raise SettingsError(f"{file.path} was trained on {card['data']!r}, which is not available. Name data with data=.")
 
 
 def _name_own_data(overrides: list[str]) -> list[str]:
@@ -142,17 +144,21 @@ def _name_own_data(overrides: list[str]) -> list[str]:
     return [*(each for each in overrides if each not in roots), f"data.root={quote(root)}", *named]
 
 
-def _name_own_network(overrides: list[str]) -> list[str]:
-    """Return the overrides with the group's option for networks of the user's own, and a name for this one."""
-    target = _value("model._target_", overrides)
-    if not target and "model=own" in overrides:
-        raise SettingsError("model=own needs model._target_, a class such as my_networks.Tiny.")
-    if not target or target == "models.create":
-        return overrides
+def _choose_own(overrides: list[str]) -> list[str]:
+    """Return the overrides with `model=own`, `data=own` or `loss=own` for what is in a module of the user's own."""
     given = {key_of(each) for each in overrides}
-    option = [] if given & {"model", "recipe"} else ["model=own"]
-    named = [] if "model.name" in given else [f"model.name={quote(target.rpartition('.')[2])}"]
-    return [*option, *overrides, *named]
+    for group, example in (("model", "my_networks.Tiny"), ("data", "my_data.load"), ("loss", "my_losses.Hinge")):
+        target = _value(f"{group}._target_", overrides)
+        if not target and f"{group}=own" in overrides:
+            raise SettingsError(f"{group}=own needs {group}._target_, such as {example}.")
+        if not target or target == "models.create":
+            continue
+        option = [] if given & {group, "recipe"} else [f"{group}=own"]
+        module, _, function = target.rpartition(".")
+        names = {"model": function, "data": module}
+        named = [f"{group}.name={quote(names[group])}"] if group in names and f"{group}.name" not in given else []
+        overrides = [*option, *overrides, *named]
+    return overrides
 
 
 def explain(error: HydraException | OmegaConfBaseException, configs: Path) -> BaseException:

@@ -14,7 +14,7 @@ from .run_dir import is_run, is_sweep
 MUTABLE_KEYS = ("run_dir", "resume", "report", "logger", "checkpoint")  # may differ from the recorded configuration
 PROCESS_KEYS = ("trainer.strategy", "trainer.devices", "trainer.num_nodes")  # may too: they change rounding alone
 AUTO_KEYS = ("trainer.accelerator", "precision")  # recorded as what "auto" was resolved to
-OWN_DATA_KEYS = ("num_classes", "channels", "image_size", "in_channels")  # recorded as what own data have
+OWN_DATA_KEYS = ("num_classes", "channels", "image_size", "in_channels", "sha256")  # recorded as what own data have
 
 
 def find(wanted: str, runs: Path) -> Path:
@@ -63,6 +63,8 @@ def check_unchanged(folder: Path, configuration: dict[str, Any]) -> None:
             if "epochs" not in configuration["scheduler"]:
                 continue
             why = f" (the {configuration['scheduler']['_target_'].rpartition('.')[2]} schedule ends at {before})"
+        if key == "data.sha256":
+            raise SettingsError("the images or labels are not those of this run any more. Start a new run for them.")
         raise SettingsError(f"{key} was {before} in this run, it cannot become {now}{why}. Start a new run for that.")
 
 

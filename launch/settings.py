@@ -49,27 +49,37 @@ def check_size(size: int | float | None) -> int | float | None:
 
 Size = Annotated[int | float | None, AfterValidator(check_size)]
 OF_THE_ZOO = "models.create"  # the target of networks that are not the user's own
+OF_OWN_DATA = (
+    "num_classes",
+    "channels",
+    "image_size",
+    "sha256",
+)  # keys of `data` that are null until these have been read
 DOTTED = r"^\w+(\.\w+)+$"  # a module and a name in it
 
 
-class Data(Section):
+class Data(Factory):
     target: str = Field(alias="_target_", pattern=DOTTED)
-    format: Literal["bundled", "folder", "arrays"]
+    format: Literal["bundled", "folder", "arrays", "own"]
     name: str = Field(min_length=1)
     root: str | None = Field(min_length=1)
     train_size: Size
     val_size: Size
     test_size: Size
     split_seed: int = 0
-    num_classes: int | None = Field(ge=2)  # this and the next two: None until own data have been read
+    num_classes: int | None = Field(ge=2)
     channels: Literal[1, 3] | None
     image_size: ImageSize | None
+    sha256: str | None = None
     augment: dict[str, Annotated[int | float, Field(ge=0)]]
 
 
-class Loss(Section):
-    label_smoothing: float = Field(ge=0, lt=1)
+class Loss(Factory):
+    target: str = Field(alias="_target_", pattern=DOTTED)
     l1: float = Field(ge=0)
+    label_smoothing: float = Field(default=0, ge=0, lt=1)
+    class_weights: list[Annotated[float, Field(ge=0)]] | None = None
+    gamma: float = Field(default=0, ge=0)
 
 
 Decay = Annotated[float, Field(ge=0, lt=1)]  # the fraction that is kept at a step

@@ -65,7 +65,7 @@ def data_of(card: dict[str, Any]) -> dict[str, Any]:
     training = card["training"]
     try:
         arguments = {"name": card["data"], **{key: training[key] for key in ("train_size", "val_size", "test_size")}}
-        if "format" in training:
+        if training.get("format") in ("folder", "arrays"):
             arguments |= {key: training[key] for key in ("format", "root", "split_seed")}
             arguments["image_size"] = preprocess_of(card).image_size
     except KeyError as error:

@@ -13,7 +13,7 @@ from . import machine
 from .distributed import Peers
 
 TRAINING_KEYS = ("seed", "epochs", "batch_size", "loss", "gradient_clip", "ema", "select", "precision", "compile")
-OWN_DATA_KEYS = ("format", "root", "split_seed")  # and of the data, if they are not bundled
+OWN_DATA_KEYS = ("format", "root", "split_seed", "sha256")  # and of the data, if they are not bundled
 TRAINING_KEYS += ("optimizer", "scheduler", "weights")  # the parts of the configuration that every card has
 
 
@@ -43,11 +43,14 @@ def card(
     plain: Any = OmegaConf.to_container(config, resolve=True)
     own_data = OWN_DATA_KEYS if config.data.format != "bundled" else ()
     plain["scheduler"].pop("epochs", None)  # those of the run, which the card has already
+    if plain["loss"]["_target_"] == "training.losses.CrossEntropy":  # named from the second loss on
+        del plain["loss"]["_target_"]
+    plain["loss"] = {key: value for key, value in plain["loss"].items() if value is not None}
     training = {
         "images": len(splits.train.labels),
         "epoch": epoch,
         **{key: plain["data"][key] for key in ("train_size", "val_size", "test_size", "augment")},
-        **{key: plain["data"][key] for key in own_data},
+        **{key: plain["data"].get(key) for key in own_data},
         **{key: plain[key] for key in TRAINING_KEYS},
         **({"freeze": plain["freeze"]} if plain["freeze"] else {}),
     }

@@ -19,9 +19,8 @@ from .metrics import LossAndAccuracy
 
 
 class ClassificationModule(lightning.LightningModule):
-    """Trains `network`, images -> logits, by cross entropy with labels smoothed by `label_smoothing` (Szegedy et al.,
-    "Rethinking the Inception Architecture", 2016), plus `l1` times the sum of the weights' magnitudes, without biases
-    and norms. Validation measures plain cross entropy.
+    """Trains `network`, images -> logits, to minimise `loss(logits, labels)` plus `l1` times the sum of the weights'
+    magnitudes, without biases and norms. Validation measures plain cross entropy, whatever the loss.
 
     `optimizer(groups)` makes the optimizer of parameter groups, `scheduler(optimizer, steps_per_epoch=...)` its
     schedule. With `ema`, `eval_network` is a moving average of the trained network, of which each step replaces
@@ -33,17 +32,17 @@ class ClassificationModule(lightning.LightningModule):
     def __init__(
         self,
         network: nn.Module,
+        loss: Callable[[Tensor, Tensor], Tensor],
         optimizer: Callable[[list[dict[str, Any]]], Optimizer],
         scheduler: Callable[..., LRScheduler],
-        label_smoothing: float = 0.0,
         l1: float = 0.0,
         ema: float | None = None,
     ) -> None:
         super().__init__()
         self.network = to_channels_last(network)
         self.train_forward = self.network.forward  # what training calls, and the callback Compilation compiles
-        self.optimizer, self.scheduler = optimizer, scheduler
-        self.label_smoothing, self.l1, self.ema = label_smoothing, l1, ema
+        self.loss, self.optimizer, self.scheduler = loss, optimizer, scheduler
+        self.l1, self.ema = l1, ema
         self.average = copy.deepcopy(network).requires_grad_(False) if ema is not None else None
         self.weights, _ = split_parameters(network)
         self.frozen = [stage for stage in network.children() if is_frozen(stage)]
@@ -64,7 +63,7 @@ class ClassificationModule(lightning.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
         logits = self.train_forward(images)
-        loss = functional.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        loss = self.loss(logits, labels)
         if self.l1:
             loss = loss + self.l1 * sum(weight.abs().sum() for weight in self.weights)
         self.train_metrics.update(logits.detach(), labels, loss.detach())

@@ -6,13 +6,10 @@ Importing this takes seconds, so train.py does it once the command has passed al
 import sys
 from collections.abc import Callable
 from hashlib import sha256
-from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import lightning
-import torch
-from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
@@ -20,19 +17,14 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-import models
-from data import DATASETS
-from data.augmentation import Augmentation
 from data.batches import Preprocess
 from data.datasets import height_and_width
 from data.splits import Splits
 from launch import settings
-from launch.errors import SettingsError, shown
+from launch.errors import shown
 from launch.processes import send_run_dir_to_launcher
-from launch.resume import check_unchanged
 from launch.run_dir import RunDir, job_name, now
-from models import cards
-from models.weights import Transfer, initialize_from, serialize
+from models.weights import serialize
 
 from . import checkpoint_files, distributed, machine
 from .callbacks.best_weights import BestWeights
@@ -50,18 +42,8 @@ from .evaluation import measure
 from .log import log, log_to
 from .loop import install_fast_loop
 from .metadata import card, count_parameters, run_metadata
-from .module import ClassificationModule, freeze, parameter_groups
-
-
-class Parts(NamedTuple):
-    """Hold the objects that a configuration describes."""
-
-    splits: Splits
-    augment: Augmentation | None
-    network: nn.Module
-    transfer: Transfer | None  # of the weights that the network starts from
-    optimizer: Callable[..., torch.optim.Optimizer]
-    scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler]
+from .module import ClassificationModule
+from .parts import build, network_arguments, network_name
 
 
 class Result(NamedTuple):
@@ -83,15 +65,9 @@ def run(
     `overrides` are recorded for resuming.
     """
     accelerator = machine.choose_accelerator(config.trainer.accelerator)
-    splits = None
-    if config.data.format != "bundled":
-        splits = read_data(config)
-        config = describe_data(config, splits)
-        if config.resume:  # the data may have changed since
-            check_unchanged(Path(config.resume), cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True)))
-    parts = build(config, splits)
+    parts = build(config)
     precision = machine.choose_precision(config.precision, accelerator, parts.network)
-    config = settings.replace(config, {"trainer.accelerator": accelerator, "precision": precision})
+    config = settings.replace(parts.config, {"trainer.accelerator": accelerator, "precision": precision})
     peers = distributed.join(accelerator) if settings.is_ddp(config) else distributed.ALONE
     with (
         peers,
@@ -117,7 +93,7 @@ def run(
             callbacks = [FiniteLoss(peers), EpochMetrics(), best, history, interruption, compilation]  # as in loop.py
             trainer = make_trainer(config, run_dir, peers, callbacks)
             module = ClassificationModule(
-                parts.network, parts.optimizer, parts.scheduler, **config.loss, ema=config.ema
+                parts.network, parts.loss, parts.optimizer, parts.scheduler, l1=config.loss.l1, ema=config.ema
             )
             batches = DeviceDataModule(splits, preprocess, parts.augment, config.batch_size, config.seed)
             images_of = [each.images.nbytes for each in (splits.train, splits.val) if each]
@@ -147,106 +123,6 @@ def run(
                 f"{config.epochs} epoch{'s' if config.epochs > 1 else ''} in {history.train_seconds:.0f} s"
                 f"{f', the best was epoch {epoch}' if best else ''} -> {run_dir}"
             )
-
-
-def read_data(config: DictConfig) -> Splits:
-    """Read the data of a configuration; own data in the size of `image_size`, if there is one."""
-    arguments: Any = OmegaConf.to_container(config.data, resolve=True)
-    for key in ("augment", "num_classes", "channels", "image_size"):
-        arguments.pop(key)
-    if config.data.format != "bundled" and config.image_size:
-        arguments["image_size"] = height_and_width(config.image_size)
-    return instantiate(arguments)
-
-
-def describe_data(config: DictConfig, splits: Splits) -> DictConfig:
-    """Return the configuration with what own data have: classes, channels, size. Raises SettingsError where the rest of
-    the configuration does not fit them.
-    """
-    height, width = splits.info.image_size
-    size = height if height == width else [height, width]
-    found = {"num_classes": len(splits.info.classes), "channels": splits.info.channels, "image_size": size}
-    config = settings.replace(config, {f"data.{key}": value for key, value in found.items()})
-    settings.check(OmegaConf.to_container(config, resolve=True))
-    settings.check_batch_size(config.batch_size, len(splits.train.labels))
-    return config
-
-
-def build(config: DictConfig, splits: Splits | None = None) -> Parts:
-    """Make the parts of a configuration. Raises an error for what does not fit, before anything is written."""
-    torch.manual_seed(config.seed)
-    info = splits.info if splits else DATASETS[config.data.name]
-    augmentation: Any = OmegaConf.to_container(config.data.augment)
-    augment = make_augmentation(augmentation, info.mean)
-    arguments = network_arguments(config)
-    network = make_network(config, arguments)
-    optimizer = instantiate(config.optimizer, _convert_="all")
-    scheduler = instantiate(config.scheduler)
-    settings.check_arguments("scheduler", scheduler.func, scheduler.keywords, "optimizer", "steps_per_epoch")
-    transfer = None
-    if config.weights and not (config.resume and checkpoint_files.any_saved(Path(config.resume) / "checkpoints")):
-        transfer = initialize_from(network, arguments, cards.read(config.weights))
-    try:
-        freeze(network, list(config.freeze))
-    except ValueError as error:
-        raise SettingsError(str(error)) from None
-    try_optimizer(optimizer, scheduler)
-    splits = splits or read_data(config)  # last, because reading takes longest
-    return Parts(splits, augment, network, transfer, optimizer, scheduler)
-
-
-def make_network(config: DictConfig, arguments: dict[str, Any]) -> nn.Module:
-    """Build the network of the zoo, or of the user's own class. Raises SettingsError for arguments that it refuses."""
-    target = config.model._target_
-    if target == settings.OF_THE_ZOO:
-        settings.check_arguments("model", models.network_class(config.model.name), arguments)
-        arguments = {"name": config.model.name, **arguments}
-    try:
-        module, _, name = target.rpartition(".")
-        getattr(import_module(module), name)
-    except Exception as error:  # whatever the user's module raises
-        raise SettingsError(f"model._target_={target} cannot be imported: {error}.") from error
-    try:
-        network = instantiate({"_target_": target, **arguments}, _convert_="all")
-    except InstantiationException as error:
-        reason = str(error.__cause__ or error).rstrip(".")
-        raise SettingsError(f"{reason}. Try another image_size or argument.") from error
-    if not isinstance(network, nn.Module):
-        raise SettingsError(f"model._target_={target} gives no torch.nn.Module.")
-    return network
-
-
-def network_name(config: DictConfig) -> str:
-    """Return what a card calls the network: its name in the zoo, or the dotted path of the user's own class."""
-    return config.model.name if config.model._target_ == settings.OF_THE_ZOO else config.model._target_
-
-
-def make_augmentation(arguments: dict[str, Any], mean: tuple[float, ...]) -> Augmentation | None:
-    """Return the augmentation of the training images, None where all of it is off. Raises SettingsError."""
-    settings.check_arguments("data.augment", Augmentation, arguments, "fill")
-    try:
-        augment = Augmentation(tuple(255 * each for each in mean), **arguments)
-    except ValueError as error:
-        raise SettingsError(str(error)) from None
-    return None if augment.is_off else augment
-
-
-def try_optimizer(optimizer: Callable[..., Any], scheduler: Callable[..., Any]) -> None:
-    """Take one step with a small network. Raises SettingsError for arguments that torch refuses."""
-    probe = nn.Linear(1, 1)
-    probe(torch.ones(1, 1)).backward()
-    try:
-        trial = optimizer(parameter_groups(probe))
-        trial.step()
-        scheduler(trial, steps_per_epoch=1)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise SettingsError(f"optimizer or scheduler: {str(error).splitlines()[0]}") from error
-
-
-def network_arguments(config: DictConfig) -> dict[str, Any]:
-    """Return what the configuration passes to the network's constructor."""
-    plain: Any = OmegaConf.to_container(config.model, resolve=True)
-    return {key: value for key, value in plain.items() if key not in ("_target_", "name")}
 
 
 def open_run_dir(config: DictConfig, runs: Path, network: nn.Module, peers: Peers) -> RunDir:

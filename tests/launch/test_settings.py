@@ -14,9 +14,11 @@ from launch import settings
 from launch.errors import SettingsError
 from launch.overrides import quote
 
-NEEDED = {  # by options that are for the user's own networks and data
-    "own": ["model._target_=my_networks.Tiny", "model.name=Tiny"],
-    **{option: ["data.root=flowers", "data.name=flowers"] for option in ("folder", "arrays")},
+NEEDED = {  # by options that are for what is the user's own
+    "model=own": ["model._target_=my_networks.Tiny", "model.name=Tiny"],
+    "data=own": ["data._target_=my_data.load", "data.name=my_data"],
+    "loss=own": ["loss._target_=my_losses.Hinge"],
+    **{f"data={option}": ["data.root=flowers", "data.name=flowers"] for option in ("folder", "arrays")},
 }
 
 
@@ -30,12 +32,12 @@ def test_default_configuration_is_valid() -> None:
     check()
 
 
-@pytest.mark.parametrize("group", ["model", "data", "optimizer", "scheduler", "trainer", "recipe"])
+@pytest.mark.parametrize("group", ["model", "data", "loss", "optimizer", "scheduler", "trainer", "recipe"])
 def test_every_option_of_every_group_is_valid(group: str) -> None:
     options = sorted(path.stem for path in (ROOT / "configs" / group).glob("*.yaml"))
     assert options
     for option in options:
-        check(f"{group}={option}", *NEEDED.get(option, []))
+        check(f"{group}={option}", *NEEDED.get(f"{group}={option}", []))
 
 
 @pytest.mark.parametrize(
@@ -72,6 +74,8 @@ def test_valid_override_is_accepted(override: str) -> None:
         (["scheduler=step", "scheduler.every=10"], "scheduler.every=10 is not reached before the end of epochs=10"),
         (["loss.label_smoothing=1"], "loss.label_smoothing=1 is not valid, it should be less than 1"),
         (["loss.l1=-1"], "loss.l1=-1 is not valid"),
+        (["loss=focal", "loss.gamma=-1"], "loss.gamma=-1 is not valid"),
+        (["loss.class_weights=[1,-1]"], "loss.class_weights.1=-1 is not valid"),
         (["report=maybe"], "report=maybe is not valid, it should be a valid boolean."),
         (["ema=1"], "ema=1 is not valid, it should be less than 1"),
         (["select=bset"], "select=bset is not valid, did you mean 'best'?"),

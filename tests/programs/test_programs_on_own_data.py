@@ -203,19 +203,23 @@ def test_network_and_data_of_the_users_own_modules_are_found_from_the_current_fo
     guide = (ROOT / "docs/adding.md").read_text()
     (tmp_path / "my_networks.py").write_text(guide.partition("```python\n# my_networks.py\n")[2].partition("```")[0])
     (tmp_path / "my_data.py").write_text(
-        "import data\ndef load(name, root, **rest):\n    return data.load('mnist', test_size=99)\n"
+        "import data\ndef load(images, name, **rest):\n    return data.load('mnist', test_size=images)\n"
     )
-    words = ["model._target_=my_networks.Tiny", "+model.width=4", "data=folder", "data._target_=my_data.load"]
-    words += ["data.root=x", "epochs=1", "trainer=cpu", "run_dir=run"]
+    words = ["model._target_=my_networks.Tiny", "+model.width=4", "data._target_=my_data.load", "+data.images=99"]
+    words += ["epochs=1", "trainer=cpu", "run_dir=run"]
     subprocess.run([sys.executable, str(ROOT / "train.py"), *words], cwd=tmp_path, check=True)
     card = models.card(tmp_path / "run")
     assert card["network"] == "my_networks.Tiny"
     assert card["arguments"] == {"image_size": 28, "in_channels": 1, "num_classes": 10, "width": 4}
-    assert (card["data"], card["metrics"]["test"]["images"]) == ("x", 99)
+    assert (card["data"], card["metrics"]["test"]["images"]) == ("my_data", 99)
     code = "import models, my_networks; print(type(models.load('run', network=my_networks.Tiny)).__name__)"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.stdout == "Tiny\n", done.stderr
+    refused = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), "weights=run"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert "was trained on 'my_data', which is not available. Name data with data=." in refused.stderr
 
 
 @pytest.mark.slow
@@ -229,7 +233,13 @@ def test_own_data_may_have_the_name_of_a_bundled_set_and_may_not_change_before_r
     assert run.metrics["data"] == "mnist"
     predicted = run_program(predict, "--weights", run.folder, root / "a/0.png")
     assert predicted.status == 0, predicted.errors
-    shutil.rmtree(root / "e")
+    unchanged = run_program(evaluate, "--weights", run.folder)
+    assert ", as recorded" in unchanged.output
+    (root / "e" / "0.png").unlink()
+    changed = run_program(evaluate, "--weights", run.folder)
+    assert changed.status == 0
+    assert "mnist was changed since the training" in changed.errors
+    assert "recorded" not in changed.output
     import train
 
     monkeypatch.setattr(sys, "argv", ["train.py", f"resume={run.folder}", "epochs=2"])

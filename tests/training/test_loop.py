@@ -115,7 +115,9 @@ def test_overridden_hook_is_called_in_every_step(owner: type, hook: str, run_tra
 
 def test_fast_path_is_off_with_a_gradient_scaler() -> None:
     trainer: Any = lightning.Trainer(barebones=True)
-    trainer.strategy.connect(ClassificationModule(torch.nn.Linear(1, 1), torch.optim.SGD, constant))
+    trainer.strategy.connect(
+        ClassificationModule(torch.nn.Linear(1, 1), torch.nn.CrossEntropyLoss(), torch.optim.SGD, constant)
+    )
     loop: Any = install_fast_loop(trainer).fit_loop.epoch_loop
     for scaler, fast_path in ((None, True), (object(), False)):
         trainer.precision_plugin.scaler = scaler

@@ -9,6 +9,7 @@ from torch import nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from training.losses import CrossEntropy
 from training.module import ClassificationModule, LossAndAccuracy, parameter_groups
 from training.schedules import constant
 
@@ -58,11 +59,11 @@ def test_weight_decay_excludes_biases_and_norms() -> None:
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(before)
 
 
-def test_training_loss_is_label_smoothed_cross_entropy_plus_l1() -> None:
+def test_training_loss_is_that_of_the_configuration_plus_l1() -> None:
     linear = nn.Linear(4, 3)
     network = nn.Sequential(nn.Flatten(), linear, nn.BatchNorm1d(3)).double()
     optimizer, scheduler = partial(torch.optim.SGD, lr=0.1), constant
-    task = ClassificationModule(network, optimizer, scheduler, label_smoothing=0.2, l1=0.01)
+    task = ClassificationModule(network, CrossEntropy(label_smoothing=0.2), optimizer, scheduler, l1=0.01)
     images, labels = torch.randn(6, 1, 2, 2).double(), torch.tensor([0, 2, 1, 1, 0, 2])
     loss = task.training_step((images, labels), 0)
 

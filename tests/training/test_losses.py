@@ -1,0 +1,94 @@
+"""Test the losses against the formulas of their papers in NumPy, and a loss of the user's own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, RunTrain
+
+import models
+from training.losses import CrossEntropy, Focal
+
+LOGITS = 3 * torch.randn(8, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+LABELS = torch.tensor([0, 2, 1, 1, 0, 2, 2, 2])
+WEIGHTS = [0.5, 1.0, 4.0]
+
+
+def log_probabilities() -> np.ndarray:
+    logits = LOGITS.numpy()
+    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_focal_loss_is_that_of_its_paper(gamma: float, weights: list[float] | None) -> None:
+    of_label = log_probabilities()[range(8), LABELS]
+    losses = -((1 - np.exp(of_label)) ** gamma) * of_label
+    expected = np.average(losses, weights=np.array(weights)[LABELS] if weights else None)
+    assert Focal(gamma, weights)(LOGITS, LABELS).item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+def test_cross_entropy_is_weighted_by_the_classes_and_is_focal_loss_without_focus(weights: list[float] | None) -> None:
+    losses = -log_probabilities()[range(8), LABELS]
+    expected = np.average(losses, weights=np.array(weights)[LABELS] if weights else None)
+    for loss in (CrossEntropy(class_weights=weights), Focal(0, weights)):
+        assert loss.double()(LOGITS, LABELS).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_focal_loss_has_a_finite_gradient_where_the_network_is_sure() -> None:
+    logits = torch.tensor([[200.0, 0.0], [0.0, 200.0]], requires_grad=True)
+    Focal(0.5)(logits, torch.tensor([0, 0])).backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+
+
+@pytest.mark.slow
+def test_class_weights_change_what_is_learnt(run_train: RunTrain) -> None:
+    """Expect a network that is told to care for the class 3 alone to answer 3."""
+    weights = [1e-4] * 3 + [1] + [1e-4] * 6
+    run = run_train(
+        "model=softmax_regression", f"loss.class_weights={weights}".replace(" ", ""), "loss=focal", "epochs=1"
+    )
+    assert run.status == 0, run.errors
+    assert run.metrics["test"]["accuracy"] < 0.5
+    assert models.card(run.folder)["training"]["loss"]["class_weights"] == weights
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (
+            ["loss.class_weights=[1,2]"],
+            "loss._target_=training.losses.CrossEntropy fails: weight tensor should be defined",
+        ),
+        (["loss._target_=torch.nn.NoSuchLoss"], "loss._target_=torch.nn.NoSuchLoss cannot be imported"),
+        (["loss._target_=torch.nn.MultiMarginLoss", "+loss.power=2"], "unexpected keyword argument 'power'"),
+        (["loss._target_=torch.nn.CrossEntropyLoss", "+loss.reduction=none"], "does not give one number"),
+        (["loss._target_=torch.nn.MSELoss"], "loss._target_=torch.nn.MSELoss fails: "),
+        (["loss=own"], "loss=own needs loss._target_, such as my_losses.Hinge."),
+    ],
+)
+def test_loss_that_cannot_be_used_is_refused_before_a_folder_exists(
+    run_train: RunTrain, words: list[str], says: str
+) -> None:
+    refused = run_train(*words)
+    assert (refused.status, refused.errors.count("\n")) == (2, 1), refused.errors
+    assert says in refused.errors
+    assert not refused.folder.exists()
+
+
+@pytest.mark.slow
+def test_documented_loss_of_the_users_own_is_found_from_the_current_folder(tmp_path: Path) -> None:
+    guide = (ROOT / "docs/adding.md").read_text()
+    (tmp_path / "my_losses.py").write_text(guide.partition("```python\n# my_losses.py\n")[2].partition("```")[0])
+    words = ["loss._target_=my_losses.Hinge", "+loss.margin=2.0", "model=softmax_regression", "data.train_size=1000"]
+    words += ["data.val_size=100", "data.test_size=500", "epochs=2", "optimizer.lr=0.01", "trainer=cpu", "run_dir=run"]
+    subprocess.run([sys.executable, str(ROOT / "train.py"), *words], cwd=tmp_path, check=True)
+    card = models.card(tmp_path / "run")
+    assert card["training"]["loss"] == {"_target_": "my_losses.Hinge", "margin": 2.0, "l1": 0.0}
+    assert card["metrics"]["test"]["accuracy"] > 0.7

@@ -1,0 +1,183 @@
+"""Make the parts of a run that its configuration describes: data, network, loss, optimizer, schedule.
+
+What does not fit raises SettingsError, before anything is written.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+import models
+from data.augmentation import Augmentation
+from data.datasets import height_and_width
+from data.splits import Splits, digest
+from launch import settings
+from launch.errors import SettingsError
+from launch.resume import check_unchanged
+from models import cards
+from models.weights import Transfer, initialize_from
+
+from . import checkpoint_files
+from .module import freeze, parameter_groups
+
+FROM_THE_DATA = ("image_size", "in_channels", "num_classes")  # arguments of every network
+
+
+class Parts(NamedTuple):
+    """Hold the objects that a configuration describes."""
+
+    config: DictConfig  # with the classes, channels and image size of own data
+    splits: Splits
+    augment: Augmentation | None
+    network: nn.Module
+    transfer: Transfer | None  # of the weights that the network starts from
+    loss: Callable[[Tensor, Tensor], Tensor]  # of logits (N, classes) and labels (N,)
+    optimizer: Callable[..., Optimizer]
+    scheduler: Callable[..., LRScheduler]
+
+
+def build(config: DictConfig) -> Parts:
+    """Make all parts; those whose arguments can be checked without the data are checked before these are read."""
+    check_arguments(config)
+    splits = read_data(config)
+    if config.data.format != "bundled":
+        config = describe_data(config, splits)
+    torch.manual_seed(config.seed)
+    augment = make_augmentation(config, splits.info.mean)
+    network = make_network(config)
+    loss = make_loss(config)
+    optimizer = instantiate(config.optimizer, _convert_="all")
+    scheduler = instantiate(config.scheduler)
+    transfer = None
+    if config.weights and not (config.resume and checkpoint_files.any_saved(Path(config.resume) / "checkpoints")):
+        transfer = initialize_from(network, network_arguments(config), cards.read(config.weights))
+    try:
+        freeze(network, list(config.freeze))
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+    try_optimizer(optimizer, scheduler)
+    return Parts(config, splits, augment, network, transfer, loss, optimizer, scheduler)
+
+
+def check_arguments(config: DictConfig) -> None:
+    """Check the arguments of the network, the augmentation and the schedule against what these are called with."""
+    if config.model._target_ == settings.OF_THE_ZOO:
+        given = {key: value for key, value in network_arguments(config).items() if key not in FROM_THE_DATA}
+        settings.check_arguments("model", models.network_class(config.model.name), given, *FROM_THE_DATA)
+    settings.check_arguments("data.augment", Augmentation, plain(config.data.augment), "fill")
+    scheduler = instantiate(config.scheduler)
+    settings.check_arguments("scheduler", scheduler.func, scheduler.keywords, "optimizer", "steps_per_epoch")
+
+
+def read_data(config: DictConfig) -> Splits:
+    """Read the data of a configuration; own data in the size of `image_size`, if there is one."""
+    arguments = plain(config.data)
+    for key in ("augment", *settings.OF_OWN_DATA):
+        arguments.pop(key, None)
+    if config.data.format != "bundled" and config.image_size:
+        arguments["image_size"] = height_and_width(config.image_size)
+    return instantiate(arguments)
+
+
+def describe_data(config: DictConfig, splits: Splits) -> DictConfig:
+    """Return the configuration with what own data have: classes, channels, image size and SHA-256.
+
+    Raises SettingsError where they do not fit the rest of it, or are not those of the run that is resumed.
+    """
+    height, width = splits.info.image_size
+    size = height if height == width else [height, width]
+    found = {"num_classes": len(splits.info.classes), "channels": splits.info.channels, "image_size": size}
+    config = settings.replace(
+        config, {f"data.{key}": value for key, value in {**found, "sha256": digest(splits)}.items()}
+    )
+    settings.check(plain(config))
+    settings.check_batch_size(config.batch_size, len(splits.train.labels))
+    if config.resume:
+        check_unchanged(Path(config.resume), plain(config))
+    return config
+
+
+def make_network(config: DictConfig) -> nn.Module:
+    """Build the network of the zoo, or of the user's own class. Raises SettingsError for arguments that it refuses."""
+    arguments = network_arguments(config)
+    if config.model._target_ == settings.OF_THE_ZOO:
+        arguments["name"] = config.model.name
+    network = call_target("model", config.model._target_, arguments)
+    if not isinstance(network, nn.Module):
+        raise SettingsError(f"model._target_={config.model._target_} gives no torch.nn.Module.")
+    return network
+
+
+def make_loss(config: DictConfig) -> Callable[[Tensor, Tensor], Tensor]:
+    """Make the loss, and try it. Raises SettingsError unless it gives one number that can be differentiated."""
+    arguments, target = plain(config.loss), config.loss._target_
+    del arguments["_target_"], arguments["l1"]
+    loss = call_target("loss", target, arguments)
+    logits = torch.zeros(2, config.data.num_classes, requires_grad=True)
+    try:
+        value = loss(logits, torch.tensor([0, 1]))
+    except Exception as error:  # whatever the user's code raises
+        raise SettingsError(f"loss._target_={target} fails: {str(error).splitlines()[0]}") from error
+    if not (isinstance(value, Tensor) and value.ndim == 0 and value.requires_grad):
+        raise SettingsError(f"loss._target_={target} does not give one number that depends on the logits.")
+    return loss
+
+
+def make_augmentation(config: DictConfig, mean: tuple[float, ...]) -> Augmentation | None:
+    """Return the augmentation of the training images, None where all of it is off. Raises SettingsError."""
+    try:
+        augment = Augmentation(tuple(255 * each for each in mean), **plain(config.data.augment))
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+    return None if augment.is_off else augment
+
+
+def try_optimizer(optimizer: Callable[..., Any], scheduler: Callable[..., Any]) -> None:
+    """Take one step with a small network. Raises SettingsError for arguments that torch refuses."""
+    probe = nn.Linear(1, 1)
+    probe(torch.ones(1, 1)).backward()
+    try:
+        trial = optimizer(parameter_groups(probe))
+        trial.step()
+        scheduler(trial, steps_per_epoch=1)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise SettingsError(f"optimizer or scheduler: {str(error).splitlines()[0]}") from error
+
+
+def call_target(section: str, target: str, arguments: dict[str, Any]) -> Any:
+    """Call what this dotted path names. Raises SettingsError if it is not there or refuses the arguments."""
+    try:
+        module, _, name = target.rpartition(".")
+        getattr(import_module(module), name)
+    except Exception as error:  # whatever the user's module raises
+        raise SettingsError(f"{section}._target_={target} cannot be imported: {error}.") from error
+    try:
+        return instantiate({"_target_": target, **arguments}, _convert_="all")
+    except InstantiationException as error:
+        reason = str(error.__cause__ or error).rstrip(".")
+        raise SettingsError(
+            f"{reason}. Try another {'image_size or ' if section == 'model' else ''}argument."
+        ) from error
+
+
+def network_arguments(config: DictConfig) -> dict[str, Any]:
+    """Return what the configuration passes to the network's constructor."""
+    return {key: value for key, value in plain(config.model).items() if key not in ("_target_", "name")}
+
+
+def network_name(config: DictConfig) -> str:
+    """Return what a card calls the network: its name in the zoo, or the dotted path of the user's own class."""
+    return config.model.name if config.model._target_ == settings.OF_THE_ZOO else config.model._target_
+
+
+def plain(section: DictConfig) -> dict[str, Any]:
+    return cast("dict[str, Any]", OmegaConf.to_container(section, resolve=True))
