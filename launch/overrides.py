@@ -96,7 +96,9 @@ def _value(key: str, overrides: list[str]) -> str | None:
 
 
 def quote(path: Path | str) -> str:
-    """Quote a path for Hydra, which reads a backslash as an escape only in front of a quote."""
+    """Quote a path or a name for Hydra if it needs that. A backslash is an escape only in front of a quote."""
+    if re.fullmatch(r"/[\w/.-]+|(?!(null|true|false|nan|inf)$)[a-z]\w*", str(path), re.ASCII | re.IGNORECASE):
+        return str(path)
     escaped = re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + ("\\'" if match[2] else ""), str(path))
     return f"'{escaped}'"
 

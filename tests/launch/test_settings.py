@@ -157,6 +157,22 @@ def test_help_does_not_import_torch(tmp_path: Path) -> None:
     assert " hydra" in done.stderr  # the list of imports was printed
 
 
-@pytest.mark.parametrize("path", ["C:\\Users\\x y", "\\\\server\\share\\", "/tmp/a\\b", "it's", "a\\'b", "plain"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "C:\\Users\\x y",
+        "\\\\server\\share\\",
+        "/tmp/a\\b",
+        "it's",
+        "a\\'b",
+        "plain",
+        "/a/b-1.5",
+        "/1",
+        "123",
+        "1e3",
+        "NULL",
+        "nan",
+    ],
+)
 def test_quoted_path_is_read_back_by_hydra(path: str) -> None:
     assert OverridesParser.create().parse_override(f"run_dir={quote(path)}").value() == path
