@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data import DATASETS, DataError, load
+from data import DATASETS, load
 from launch import errors, flags
 from models import WeightsError, cards
 from reports.tables import for_terminal, percent
@@ -117,49 +117,20 @@ def evaluate(source: str, command: argparse.Namespace, read_splits: Callable[...
 def choose_images(
     file: cards.WeightsFile, read_splits: Callable[..., Splits], command: argparse.Namespace
 ) -> tuple[str, Images, dict[str, Any] | None]:
-    """Return the data's name, the images of a split, cut as for the network's training, and their recorded metrics."""
-    from data.splits import digest
-    from training.evaluation import QUICK
+    """Return the data's name, the images of a split, and their recorded metrics if they are those of the training."""
+    from training.evaluation import QUICK, choose_data
 
-    arguments = choose_data(file, command.data)
-    name, card, split = arguments["name"], file.card, command.split
-    is_own = name == card["data"]
-    try:
-        splits = read_splits(**arguments)
-    except (ValueError, TypeError) as error:
-        raise WeightsError(f"{file.path} has a card that does not say how its data were split ({error}).") from None
-    if (images := getattr(splits, split)) is None:
-        raise errors.SettingsError(f"{file.path} was trained on all training images: there is no --split val.")
-    wanted = {"channels": card["arguments"]["in_channels"], "classes": card["arguments"]["num_classes"]}
-    if splits.info.channels != wanted["channels"] or len(splits.info.classes) > wanted["classes"]:
-        has = f"{splits.info.channels} channels and {len(splits.info.classes)} classes"
-        reads = f"{wanted['channels']} and {wanted['classes']}"
-        raise DataError(f"{name} has {has}, the network of {file.path} is for {reads}. Name other data with --data.")
-    if command.quick:
-        images = images.part(0, QUICK)
-    recorded = card["metrics"].get("quick" if command.quick else split) if is_own else None
-    if is_own and "sha256" in card["training"] and digest(splits) != card["training"]["sha256"]:
+    name, splits, origin = choose_data(file, read_splits, command.data)
+    if origin == "changed":
         print(
             f"refzoo: {name} was changed since the training, which may have used some of these images.", file=sys.stderr
         )
-        recorded = None
-    return name, images, recorded
-
-
-def choose_data(file: cards.WeightsFile, wanted: str | None) -> dict[str, Any]:
-    """Return the arguments of `data.load` for the data of the training, or for `wanted`: a name, a folder, a file."""
-    from training.evaluation import data_of, preprocess_of
-
-    if wanted in DATASETS and wanted != file.card["data"]:
-        return {"name": wanted}
-    own = data_of(file.card)
-    if wanted and wanted != own["name"]:
-        path = Path(wanted).expanduser().absolute()
-        own |= {"name": path.stem, "root": str(path), "format": "folder" if path.is_dir() else "arrays"}
-        own["image_size"] = preprocess_of(file.card).image_size
-    if "format" not in own and (own["name"] not in DATASETS or "format" in file.card["training"]):
-        raise DataError(f"{file.path} was trained on {own['name']!r}, which is not available. Name data with --data.")
-    return own
+    if (images := getattr(splits, command.split)) is None:
+        raise errors.SettingsError(f"{file.path} was trained on all training images: there is no --split val.")
+    if command.quick:
+        images = images.part(0, QUICK)
+    recorded = file.card["metrics"].get("quick" if command.quick else command.split)
+    return name, images, recorded if origin == "those of the training" else None
 
 
 def print_list() -> int:

@@ -72,7 +72,7 @@ def read_pixels(result: dict[str, Any], card: dict[str, Any], polarity: str) -> 
     """Read uint8 pixels (C, H, W) from the file of `result`; if that fails, report and record why and return None."""
     channels, size = card["arguments"]["in_channels"], height_and_width(card["arguments"]["image_size"])
     try:
-        name = "" if "format" in card["training"] else card["data"]  # own data may have the name of a bundled set
+        name = card["data"] if cards.is_bundled(card) else ""
         picture = pictures.read(result["file"], name, polarity, channels, size)
     except DataError as error:
         result["error"] = errors.report(error)[1]

@@ -21,10 +21,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from launch import errors, flags, processes, settings, signals
+from launch import errors, flags, processes, settings, signals, threads
 from launch.errors import Interrupted
 from launch.overrides import complete, explain, quote
-from launch.resume import check_unchanged, finished_message
+from launch.resume import check_unchanged, finished_message, recorded_threads
 from launch.run_dir import is_run, job_name, require_empty
 from launch.sweep import Outcome, Sweep
 from reports import sweep_summary
@@ -122,6 +122,8 @@ def train(config: DictConfig, overrides: list[str], arguments: list[str]) -> int
         require_empty(config.run_dir)
     if settings.is_ddp(config) and not processes.rank_info():
         return processes.start(arguments, config.trainer.devices)
+    recorded = recorded_threads(Path(config.resume)) if config.resume else None
+    config = settings.replace(config, {"threads": threads.choose(config.threads, recorded)})
 
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # torchmetrics imports it; it may list the fonts then
     with signals.deferred():

@@ -11,10 +11,9 @@ from PIL import Image
 
 from . import memory
 from .datasets import DataError, DatasetInfo
-from .decode import resize
+from .decode import to_pixels
 from .splits import Images, Parts, fair_order
 
-PARTS = ("train", "val", "test")
 SHAPES = "(N, H, W), (N, H, W, 1) or (N, H, W, 3)"
 
 
@@ -26,7 +25,7 @@ def read_parts(title: str, file: Path, image_size: tuple[int, int] | None, seed:
     for a class without images, for arrays that would not fit into memory, and for pickled objects, which are not read.
     """
     arrays = _load(file)
-    prefixes = {part: f"{part}_" for part in PARTS if f"{part}_images" in arrays}
+    prefixes = {part: f"{part}_" for part in Parts._fields if f"{part}_images" in arrays}
     if "train" not in prefixes:
         prefixes["train"] = ""
     found = {part: _images_and_labels(arrays, prefix, file) for part, prefix in prefixes.items()}
@@ -38,11 +37,12 @@ def read_parts(title: str, file: Path, image_size: tuple[int, int] | None, seed:
     for part, (images, labels) in found.items():
         if labels.min() < 0 or labels.max() >= len(classes):
             worst = labels.min() if labels.min() < 0 else labels.max()
-            raise DataError(f"{file} has the label {worst} in {part}, expected 0 to {len(classes) - 1}.")
+            where = f" in {part}_labels" if len(found) > 1 else ""
+            raise DataError(f"{file} has the label {worst}{where}, expected 0 to {len(classes) - 1}.")
         order = fair_order([f"{part}/{index}" for index in range(len(labels))], labels.tolist(), seed)
-        parts[part] = Images(torch.from_numpy(_resized(images[order], image_size)), torch.from_numpy(labels[order]))
+        parts[part] = Images(_pixels(images, order, image_size), torch.from_numpy(labels[order]))
     height, width = parts["train"].images.shape[2:]
-    return DatasetInfo(title, classes, (height, width), mean=(), std=()), Parts(**parts)
+    return DatasetInfo(title, classes, (height, width)), Parts(**parts)
 
 
 def _load(file: Path) -> dict[str, np.ndarray]:
@@ -55,6 +55,8 @@ def _load(file: Path) -> dict[str, np.ndarray]:
             arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise DataError(f"there is no file {file}. Name a .npz file with data.root.") from None
+    except IsADirectoryError:
+        raise DataError(f"{file} is a folder, expected a .npz file. For a folder of images take data=folder.") from None
     except zipfile.BadZipFile:
         raise DataError(f"{file} is damaged, or no .npz file. {what_next}") from None
     except ValueError as error:  # numpy's, of pickled objects among others
@@ -68,7 +70,7 @@ def _load(file: Path) -> dict[str, np.ndarray]:
 
 
 def _images_and_labels(arrays: dict[str, np.ndarray], prefix: str, file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return images, uint8 (N, C, H, W), and labels, int64 (N,)."""
+    """Return images, uint8 (N, H, W, C), and labels, int64 (N,)."""
     for name in (f"{prefix}images", f"{prefix}labels"):
         if name not in arrays:
             raise DataError(f"{file} has no array {name!r}, only {', '.join(sorted(arrays)) or 'none'}.")
@@ -83,7 +85,7 @@ def _images_and_labels(arrays: dict[str, np.ndarray], prefix: str, file: Path) -
     if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
         found = f"{labels.dtype} {labels.shape}"
         raise DataError(f"{file} has {prefix}labels {found}, expected a whole number for each of {len(images)} images.")
-    return images.transpose(0, 3, 1, 2), labels.astype(np.int64)
+    return images, labels.astype(np.int64)
 
 
 def _classes(arrays: dict[str, np.ndarray], labels: np.ndarray, file: Path) -> tuple[str, ...]:
@@ -91,7 +93,10 @@ def _classes(arrays: dict[str, np.ndarray], labels: np.ndarray, file: Path) -> t
     if "classes" in arrays:
         if arrays["classes"].ndim != 1 or arrays["classes"].dtype.kind not in "US":
             raise DataError(f"{file} has classes {arrays['classes'].dtype}, expected an array of names.")
-        classes = tuple(each.decode() if isinstance(each, bytes) else str(each) for each in arrays["classes"])
+        names = arrays["classes"]
+        classes = tuple(map(str, np.char.decode(names, "utf-8", "replace") if names.dtype.kind == "S" else names))
+    elif labels.max() >= len(labels):
+        raise DataError(f"{file} has the label {labels.max()} but {len(labels)} training images: a class has none.")
     else:
         classes = tuple(map(str, range(max(0, int(labels.max())) + 1)))
     if len(classes) < 2 or len(set(classes)) < len(classes):
@@ -102,11 +107,11 @@ def _classes(arrays: dict[str, np.ndarray], labels: np.ndarray, file: Path) -> t
     return classes
 
 
-def _resized(images: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-    """Resize images (N, C, H, W) to (height, width), a channel at a time."""
-    if size is None or images.shape[2:] == size:
-        return np.ascontiguousarray(images)
-    resized = np.empty((*images.shape[:2], *size), np.uint8)
-    for index in np.ndindex(*images.shape[:2]):
-        resized[index] = np.asarray(resize(Image.fromarray(np.ascontiguousarray(images[index])), size))
-    return resized
+def _pixels(images: np.ndarray, order: list[int], size: tuple[int, int] | None) -> torch.Tensor:
+    """Return the images (N, H, W, C), in this order and resized to (height, width), as (N, C, height, width)."""
+    channels, size = images.shape[3], size or images.shape[1:3]
+    pixels = np.empty((len(order), channels, *size), np.uint8)
+    for index, source in enumerate(order):
+        image = images[source] if channels == 3 else images[source, :, :, 0]
+        pixels[index] = to_pixels(Image.fromarray(image), channels, size)
+    return torch.from_numpy(pixels)

@@ -22,8 +22,8 @@ class DatasetInfo:
     title: str  # as its authors write it
     classes: tuple[str, ...]
     image_size: tuple[int, int]  # height and width
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[float, ...] = ()  # none: `splits.split` computes both
+    std: tuple[float, ...] = ()
     licence: str = ""
     may_be_flipped: bool = False  # whether the mirror image of a class belongs to the same class
     folder: str = ""  # torchvision's name of a bundled data set's folder and class

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from .datasets import DataError
 
@@ -63,16 +63,29 @@ def decode(
     A JPEG of more than `finest` pixels a side may come at a fraction of its size, not below that. Raises DataError if
     the image is too large, damaged, or of another format than FORMATS. Call it within `quietly`.
     """
+    with _open(io.BytesIO(content)) as image:
+        if finest:
+            image.draft(None, (finest, finest))
+        one_of_several = getattr(image, "is_animated", False)
+        ImageOps.exif_transpose(image, in_place=True)
+        return convert(image), one_of_several
+
+
+def look(path: Path) -> tuple[str, tuple[int, int]]:
+    """Return mode and size (height, width) of an image, upright, from its file's header. Raises as `decode` does."""
+    with _open(path) as image:
+        lies = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+        return image.mode, (image.width, image.height) if lies else (image.height, image.width)
+
+
+@contextlib.contextmanager
+def _open(source: Path | io.BytesIO) -> Iterator[Image.Image]:
     too_large = f"has more than {LARGEST_PICTURE:,} pixels. Make it smaller."
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with Image.open(source, formats=FORMATS) as image:
             if image.width * image.height > LARGEST_PICTURE:
                 raise DataError(too_large)
-            if finest:
-                image.draft(None, (finest, finest))
-            one_of_several = getattr(image, "is_animated", False)
-            ImageOps.exif_transpose(image, in_place=True)
-            return convert(image), one_of_several
+            yield image
     except DataError:
         raise
     except Image.DecompressionBombError:
@@ -96,8 +109,10 @@ def is_deep(image: Image.Image) -> bool:
 def to_pixels(image: Image.Image, channels: int, image_size: tuple[int, int]) -> np.ndarray:
     """Return the pixels, uint8 (C, height, width), grey or RGB, as they are stored for training on own data.
 
-    What is transparent becomes white; of 16 bits the upper 8 are kept.
+    What is transparent becomes white; 16 bits are scaled to 8. Raises DataError for floating point numbers.
     """
+    if image.mode == "F":
+        raise DataError("has floating point pixels, whose range is not known. Convert it to PNG.")
     if is_deep(image):
         image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
     if image.has_transparency_data:

@@ -7,16 +7,14 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from PIL import Image
 
 from . import memory
 from .datasets import DataError, DatasetInfo
-from .decode import decode, is_grey, quietly, read_file, to_pixels
+from .decode import decode, is_grey, look, quietly, read_file, to_pixels
 from .splits import Images, Parts, fair_order
 
-PARTS = ("train", "val", "test")
 SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
-Converted = TypeVar("Converted")
+Result = TypeVar("Result")
 
 
 class ImageFile(NamedTuple):
@@ -40,7 +38,7 @@ def read_parts(title: str, root: Path, image_size: tuple[int, int] | None, seed:
     size = image_size or found
     memory.require(len(paths) * channels * size[0] * size[1], f"the {len(paths)} images of {root}")
     parts = {part: _read(chosen, channels, size) for part, chosen in files.items()}
-    return DatasetInfo(title, classes, size, mean=(), std=()), Parts(**parts)
+    return DatasetInfo(title, classes, size), Parts(**parts)
 
 
 def _class_folders(root: Path) -> dict[str, dict[str, Path]]:
@@ -48,7 +46,11 @@ def _class_folders(root: Path) -> dict[str, dict[str, Path]]:
     if not root.is_dir():
         raise DataError(f"there is no folder {root}. Name one with data.root, with a sub-folder for each class.")
     here = _subfolders(root)
-    parts = {part: inside for part in PARTS if part in here and (inside := _subfolders(here[part]))}
+    parts = {part: inside for part in Parts._fields if part in here and (inside := _subfolders(here[part]))}
+    if loose := next((here[name] for name in ("val", "test") if name in here and name not in parts), None):
+        raise DataError(
+            f"{loose} has no folders of classes, expected {loose}/<class>/<image>. Sort its images, or move it."
+        )
     return {"train": {name: path for name, path in here.items() if name not in parts}, **parts}
 
 
@@ -61,7 +63,8 @@ def _files(root: Path, part: str, folders: dict[str, Path], classes: tuple[str, 
     for name, folder in folders.items():
         if name not in classes:
             raise DataError(f"{root}/{part} has a class {name!r} that {root}/train lacks.")
-        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
+        found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+        files = sorted(path for path in found if not any(name[0] == "." for name in path.relative_to(folder).parts))
         if not files:
             raise DataError(f"{folder} holds no images ({', '.join(sorted(SUFFIXES))}). Remove the class or fill it.")
         yield from (ImageFile(path, classes.index(name)) for path in files)
@@ -77,7 +80,7 @@ def _examine(paths: list[Path], any_size: bool) -> tuple[tuple[int, int], int]:
     sizes, channels = {}, 1
     with quietly():
         for path in paths:
-            mode, size = _decode(path, lambda image: (image.mode, (image.height, image.width)))
+            mode, size = _named(path, look, path)
             channels = channels if is_grey(mode) else 3
             sizes.setdefault(size, path)
             if len(sizes) > 1 and not any_size:
@@ -91,15 +94,18 @@ def _read(files: list[ImageFile], channels: int, size: tuple[int, int]) -> Image
     images = np.empty((len(files), channels, *size), np.uint8)
 
     def read(index: int) -> None:
-        images[index] = _decode(files[index].path, lambda image: to_pixels(image, channels, size))
+        path = files[index].path
+        content = _named(path, read_file, str(path))
+        images[index], _ = _named(path, decode, content, lambda image: to_pixels(image, channels, size))
 
     with quietly(), ThreadPoolExecutor() as threads:
         list(threads.map(read, range(len(files))))
     return Images(torch.from_numpy(images), torch.tensor([file.label for file in files]))
 
 
-def _decode(path: Path, convert: Callable[[Image.Image], Converted]) -> Converted:
+def _named(path: Path, read: Callable[..., Result], *arguments: object) -> Result:
+    """Call a function of `decode`, whose errors do not name the file."""
     try:
-        return decode(read_file(str(path)), convert)[0]
+        return read(*arguments)
     except DataError as error:
         raise DataError(f"{path} {error}") from None

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .datasets import DatasetInfo
+from .datasets import DataError, DatasetInfo
 from .sizes import Counts, Size, count_images
 
 
@@ -61,6 +61,38 @@ def split(info: DatasetInfo, parts: Parts, train_size: Size, val_size: Size, tes
         mean, std = mean_and_std(train.images)
         info = dataclasses.replace(info, mean=mean, std=std)
     return Splits(info, train, val.part(0, count.val) if val and count.val else None, test.part(0, count.test))
+
+
+def check(splits: Splits) -> None:
+    """Raise ValueError unless these are splits that a network can be trained on: for those of a user's own function."""
+    if not isinstance(splits, Splits):
+        raise ValueError(f"gives {type(splits).__name__}, expected data.splits.Splits")
+    info = splits.info
+    if len(info.std) != len(info.mean) or not all(info.std):
+        raise ValueError(f"has mean {info.mean} and std {info.std}, expected a number of each for each channel")
+    for name in ("train", "val", "test"):
+        part: Images | None = getattr(splits, name)
+        if part is None and name == "val":
+            continue
+        if part is None or not all(isinstance(tensor, Tensor) for tensor in part) or not len(part.labels):
+            raise ValueError(f"has no {name} images")
+        images, labels = part
+        shape = (len(labels), info.channels, *info.image_size)
+        if (images.dtype, tuple(images.shape)) != (torch.uint8, shape):
+            raise ValueError(f"has {name} images {images.dtype} {tuple(images.shape)}, expected torch.uint8 {shape}")
+        if labels.dtype != torch.int64 or labels.ndim != 1 or not 0 <= labels.min() <= labels.max() < len(info.classes):
+            raise ValueError(f"has {name} labels that are not int64 (N,) from 0 to {len(info.classes) - 1}")
+
+
+def with_labels_of(classes: Sequence[str], splits: Splits) -> Splits:
+    """Return the splits with labels that are indices of `classes`, by name. Raises DataError for an unknown class."""
+    if unknown := [name for name in splits.info.classes if name not in classes]:
+        known = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
+        raise DataError(f"{splits.info.title} has a class {unknown[0]!r}, the network knows {known}.")
+    labels = torch.tensor([classes.index(name) for name in splits.info.classes])
+    info, train, val, test = splits
+    train, test = (part._replace(labels=labels[part.labels]) for part in (train, test))
+    return Splits(info, train, val and val._replace(labels=labels[val.labels]), test)
 
 
 def digest(splits: Splits) -> str:

@@ -1,6 +1,7 @@
 """Complete the overrides of train.py's command line, and explain in one line what is wrong with them."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -19,6 +20,7 @@ from . import processes, sweep
 from .errors import SettingsError
 from .resume import find, key_of, merge_overrides
 from .run_dir import JOB_PREFIX, is_sweep, now, require_empty
+from .settings import OF_THE_ZOO
 
 PRINTS = ("help", "hydra_help", "version", "cfg", "info", "shell_completion")  # what Hydra prints instead of running
 
@@ -112,9 +114,11 @@ def _network_of(weights: str, overrides: list[str]) -> list[str]:
         overrides = [each for each in overrides if key_of(each) != "weights"]
         overrides.append(f"weights={quote(file.path.absolute())}")
     given = {key_of(override) for override in overrides}
+    if "." in (network := file.card["network"]) and not given & {"model", "model._target_"}:
+        raise SettingsError(f"{file.path} holds a network of your own. Name it: model._target_={network}.")
     if not given & {"data", "data._target_", "recipe"}:
         overrides = [*_data_of(file), *overrides]
-    if given & {"model", "recipe"} or "." in file.card["network"]:
+    if given & {"model", "model._target_", "recipe"}:
         return overrides
     arguments = file.card["arguments"]
     own = {key: value for key, value in arguments.items() if key not in ("in_channels", "num_classes", "image_size")}
@@ -124,26 +128,33 @@ def _network_of(weights: str, overrides: list[str]) -> list[str]:
 
 def _data_of(file: cards.WeightsFile) -> list[str]:
     """Return the overrides that choose the data of a training. Raises SettingsError if they are not available."""
-    card, training = file.card, file.card["training"]
-    if training.get("format") in ("folder", "arrays"):
-        own = [f"data.root={quote(training['root'])}", f"data.name={quote(card['data'])}"]
-        return [f"data={training['format']}", *own, f"data.split_seed={training['split_seed']}"]
-    if card["data"] in DATASETS and "format" not in training:
-        return [f"data={card['data']}"]
-    raise SettingsError(f"{file.path} was trained on {card['data']!r}, which is not available. Name data with data=.")
+    name = file.card["data"]
+    if cards.is_bundled(file.card):
+        if name in DATASETS:
+            return [f"data={name}"]
+    elif (arguments := cards.data_arguments(file.card))["format"] != "own":
+        kind, root = arguments.pop("format"), arguments.pop("root")
+        arguments["name"] = quote(name)
+        rest = [f"data.{key}={'null' if value is None else value}" for key, value in arguments.items()]
+        return [f"data={kind}", f"data.root={quote(root)}", *rest]  # in the same splits: no image is for both
+    raise SettingsError(f"{file.path} was trained on {name!r}, which is not available. Name data with data=.")
 
 
 def _name_own_data(overrides: list[str]) -> list[str]:
-    """Return the overrides with an absolute path of own data and, unless they have one, a name for them."""
-    own = [each for each in overrides if each in ("data=folder", "data=arrays")]
-    roots = [each for each in overrides if key_of(each) == "data.root"]
-    if not own:
+    """Return the overrides with an absolute path of the data and, for own data without one, a name."""
+    given = [each for each in overrides if key_of(each) == "data"]
+    options = set(given[-1].partition("=")[2].split(",")) if given else set[str]()
+    own = bool(options & {"folder", "arrays"})
+    if own and len(options) > 1:
+        raise SettingsError(f"{given[-1]}: one sweep has either bundled data or own data. Start one for each.")
+    root = _value("data.root", overrides)
+    if own and not root:
+        raise SettingsError(f"{given[-1]} needs data.root, the folder or .npz file of the images.")
+    if not root:
         return overrides
-    if not roots:
-        raise SettingsError(f"{own[0]} needs data.root, the folder or .npz file of the images.")
-    root = Path(_value("data.root", overrides) or "").expanduser().absolute()
-    named = [] if _value("data.name", overrides) else [f"data.name={quote(root.stem)}"]
-    return [*(each for each in overrides if each not in roots), f"data.root={quote(root)}", *named]
+    path = Path(os.path.expanduser(root)).absolute()  # noqa: PTH111 Path's raises for an unknown ~user
+    named = [f"data.name={quote(path.stem)}"] if own and not _value("data.name", overrides) else []
+    return [*(each for each in overrides if key_of(each) != "data.root"), f"data.root={quote(path)}", *named]
 
 
 def _choose_own(overrides: list[str]) -> list[str]:
@@ -153,7 +164,7 @@ def _choose_own(overrides: list[str]) -> list[str]:
         target = _value(f"{group}._target_", overrides)
         if not target and f"{group}=own" in overrides:
             raise SettingsError(f"{group}=own needs {group}._target_, such as {example}.")
-        if not target or target == "models.create":
+        if not target or target == OF_THE_ZOO:
             continue
         option = [] if given & {group, "recipe"} else [f"{group}=own"]
         module, _, function = target.rpartition(".")
@@ -169,7 +180,8 @@ def explain(error: HydraException | OmegaConfBaseException, configs: Path) -> Ba
         cause = error.__cause__
         return SettingsError(str(cause)) if isinstance(cause, ValueError | TypeError | ImportError) else cause
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, option = error.missing_cfg_file.rpartition("/")
+        file = error.missing_cfg_file
+        group, _, option = file.rpartition("/") if file.startswith("hydra/") else file.partition("/")
         if group == "hydra/launcher" and option.startswith("submitit"):
             return SettingsError(f"{group}={option} needs a package. Run it with: uv run --extra submitit train.py.")
         return SettingsError(f"there is no {group}={option}{did_you_mean(option, error.options or [])}")
@@ -181,6 +193,10 @@ def explain(error: HydraException | OmegaConfBaseException, configs: Path) -> Ba
         parent, _, name = key.rpartition(".")
         section: Any = getattr(cause, "parent_node", None)
         keys = [str(k) for k in section if not str(k).startswith("_")] if parent and section else _keys(configs)
+        if parent in ("model", "data", "loss") and "." in str(section.get("_target_", "")):
+            known = ("models.", "data.", "training.")
+            if not str(section["_target_"]).startswith(known):
+                return SettingsError(f"there is no key {key!r}. An argument of your own needs a plus: +{key}=.")
         for group in section if not parent and section else ():  # lr=0.1 is meant to be optimizer.lr=0.1
             if OmegaConf.is_dict(section[group]) and name in section[group]:
                 return SettingsError(f"there is no key {key!r}, did you mean '{group}.{name}'?")

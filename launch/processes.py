@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from .errors import STATUS, Interrupted, MachineError, ProcessLost, SettingsError
 from .signals import handling
+from .threads import shared_by
 
 POSIX = os.name == "posix"
 PROGRAM = Path(__file__).resolve().parents[1] / "train.py"
@@ -96,7 +97,10 @@ def start(arguments: list[str], count: int) -> int:
             ranks = {"RANK": rank, "WORLD_SIZE": count, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": count}
             process = group.start(
                 [sys.executable, str(PROGRAM), *arguments],
-                env=os.environ | {key: str(value) for key, value in ranks.items()} | {RENDEZVOUS_DIR: folder},
+                env=os.environ
+                | shared_by(count)
+                | {key: str(value) for key, value in ranks.items()}
+                | {RENDEZVOUS_DIR: folder},
                 stdin=subprocess.PIPE,  # it closes when this process ends, for whatever reason
                 stderr=outputs[rank] if rank else None,
             )

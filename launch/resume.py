@@ -12,7 +12,12 @@ from .errors import SettingsError, shown
 from .run_dir import is_run, is_sweep
 
 MUTABLE_KEYS = ("run_dir", "resume", "report", "logger", "checkpoint")  # may differ from the recorded configuration
-PROCESS_KEYS = ("trainer.strategy", "trainer.devices", "trainer.num_nodes")  # may too: they change rounding alone
+PROCESS_KEYS = (
+    "threads",
+    "trainer.strategy",
+    "trainer.devices",
+    "trainer.num_nodes",
+)  # may too: they change rounding alone
 AUTO_KEYS = ("trainer.accelerator", "precision")  # recorded as what "auto" was resolved to
 OWN_DATA_KEYS = ("num_classes", "channels", "image_size", "in_channels", "sha256")  # recorded as what own data have
 
@@ -54,6 +59,8 @@ def check_unchanged(folder: Path, configuration: dict[str, Any]) -> None:
         before, now = recorded.get(key), current.get(key)
         if before == now or key.split(".")[0] in MUTABLE_KEYS or key in PROCESS_KEYS:
             continue
+        if key == "data.root" and "data.sha256" in current:
+            continue  # own data in another place, if they are the same
         if (key not in recorded and not now) or (key not in current and not before):
             continue  # an option that only one version has, and that is off
         if (key in AUTO_KEYS and now == "auto") or (key.split(".")[-1] in OWN_DATA_KEYS and now is None):
@@ -66,6 +73,12 @@ def check_unchanged(folder: Path, configuration: dict[str, Any]) -> None:
         if key == "data.sha256":
             raise SettingsError("the images or labels are not those of this run any more. Start a new run for them.")
         raise SettingsError(f"{key} was {before} in this run, it cannot become {now}{why}. Start a new run for that.")
+
+
+def recorded_threads(folder: Path) -> int | None:
+    """Return the threads of a run, which goes on with as many: their number changes how sums are rounded."""
+    found = read_yaml(folder / "config.yaml", dict).get("threads")
+    return found if isinstance(found, int) else None
 
 
 def finished_message(folder: Path, epochs: int) -> str | None:

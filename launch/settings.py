@@ -36,8 +36,15 @@ class Factory(Section):
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
 
-Pixels = Annotated[int, Field(ge=1)]
-ImageSize = Pixels | Annotated[list[Pixels], Field(min_length=2, max_length=2)]  # a list: height and width
+def check_image_size(size: Any) -> Any:
+    """Raise ValueError unless it is a number of pixels, or a list of two: height and width."""
+    sides = size if isinstance(size, list) and len(size) == 2 else [size]
+    if not all(type(side) is int and side > 0 for side in sides):
+        raise ValueError("a number of pixels such as 32, or [height,width]")
+    return size
+
+
+ImageSize = Annotated[Any, AfterValidator(check_image_size)]
 
 
 def check_size(size: int | float | None) -> int | float | None:
@@ -49,12 +56,6 @@ def check_size(size: int | float | None) -> int | float | None:
 
 Size = Annotated[int | float | None, AfterValidator(check_size)]
 OF_THE_ZOO = "models.create"  # the target of networks that are not the user's own
-OF_OWN_DATA = (
-    "num_classes",
-    "channels",
-    "image_size",
-    "sha256",
-)  # keys of `data` that are null until these have been read
 DOTTED = r"^\w+(\.\w+)+$"  # a module and a name in it
 
 
@@ -67,7 +68,7 @@ class Data(Factory):
     val_size: Size
     test_size: Size
     split_seed: int = 0
-    num_classes: int | None = Field(ge=2)
+    num_classes: int | None = Field(ge=2)  # this and the rest: null until own data have been read
     channels: Literal[1, 3] | None
     image_size: ImageSize | None
     sha256: str | None = None
@@ -77,9 +78,6 @@ class Data(Factory):
 class Loss(Factory):
     target: str = Field(alias="_target_", pattern=DOTTED)
     l1: float = Field(ge=0)
-    label_smoothing: float = Field(default=0, ge=0, lt=1)
-    class_weights: list[Annotated[float, Field(ge=0)]] | None = None
-    gamma: float = Field(default=0, ge=0)
 
 
 Decay = Annotated[float, Field(ge=0, lt=1)]  # the fraction that is kept at a step
@@ -129,6 +127,7 @@ class Settings(Section):
     ema: Decay | None
     select: Literal["last", "best"]
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+    threads: Literal["auto"] | Annotated[int, Field(ge=1)]
     compile: bool
     weights: str | None = Field(min_length=1)
     freeze: list[str]
@@ -159,6 +158,8 @@ def check(configuration: Any) -> None:
     if settings.select == "best" and settings.data.val_size == 0:
         raise SettingsError("select=best needs validation, and data.val_size=0 leaves none. Take select=last.")
     _check_schedule(settings)
+    if settings.data.format != "own" and (unknown := list(settings.data.model_extra or ())):
+        raise SettingsError(f"there is no key 'data.{unknown[0]}'{did_you_mean(unknown[0], list(Data.model_fields))}")
     if settings.data.format == "bundled":
         _check_bundled_data(settings)
     _check_network(settings)
@@ -281,6 +282,8 @@ def _validate(section: type[BaseModel], values: dict[str, Any], name: str = "") 
     key = ".".join(str(part) for part in ([name] if name else []) + list(error["loc"]) if part not in ("int", "float"))
     value, expected = error["input"], error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     expected = re.sub(r" or instance of \w+", "", expected)
+    if error["type"] == "string_pattern_mismatch" and DOTTED in expected:
+        expected = "a module and a name in it, such as my_networks.Tiny"
     if error["type"] == "missing":
         raise SettingsError(f"{key} is missing.")
     if error["type"] == "extra_forbidden":

@@ -1,13 +1,68 @@
-"""Decide how many threads the processes of a program have."""
+"""Decide how many threads the processes of a program have, and how these wait for each other.
+
+What the user sets wins: `threads=`, OMP_NUM_THREADS, GOMP_SPINCOUNT, OMP_WAIT_POLICY. Import this before torch, whose
+OpenMP reads the environment once.
+"""
 
 import os
+import time
+from pathlib import Path
+from typing import NamedTuple
 
 THREADS = "OMP_NUM_THREADS"
+SPIN, POLICY = "GOMP_SPINCOUNT", "OMP_WAIT_POLICY"
+STAT = Path("/proc/stat")  # Linux; elsewhere all cores count as idle
+BUSY = (0, 1, 2, 5, 6, 7)  # its columns behind the name of a core: user, nice, system, irq, softirq, steal
+
+
+def core_numbers() -> set[int]:
+    """Return the numbers of the cores that this process may use."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
 def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(core_numbers())
+
+
+class CpuTimes(NamedTuple):
+    """Hold what the cores of this process have done until now, in seconds."""
+
+    now: float
+    busy: float  # of all processes, summed over the cores
+    own: float  # of this process
+
+    @classmethod
+    def read(cls) -> "CpuTimes | None":
+        """Return None where the system does not say."""
+        try:
+            lines = [line.split() for line in STAT.read_text(encoding="ascii").splitlines()]
+            wanted = {f"cpu{number}" for number in core_numbers()}
+            ticks = sum(int(line[1 + column]) for line in lines if line[0] in wanted for column in BUSY)
+            busy = ticks / os.sysconf("SC_CLK_TCK")
+        except (OSError, ValueError, IndexError, AttributeError):
+            return None
+        return cls(time.monotonic(), busy, time.process_time())
+
+
+STARTED = CpuTimes.read()  # when the program began to import
+
+
+def idle_cores(since: CpuTimes | None = STARTED) -> int:
+    """Return how many cores, 1 at least, other processes have left idle since then."""
+    until = CpuTimes.read()
+    if since is None or until is None or until.now <= since.now:
+        return cores()
+    others = (until.busy - since.busy - (until.own - since.own)) / (until.now - since.now)
+    return min(cores(), max(1, int(cores() - others + 0.5)))
+
+
+def choose(wanted: int | str, recorded: int | None = None) -> int:
+    """Resolve "auto": as many as OMP_NUM_THREADS says, as the run had that is resumed, or as cores are idle."""
+    if wanted != "auto":
+        return int(wanted)
+    if (given := os.environ.get(THREADS, "").partition(",")[0]).isdecimal():
+        return int(given)
+    return recorded or idle_cores()
 
 
 def shared_by(processes: int) -> dict[str, str]:

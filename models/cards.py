@@ -121,6 +121,24 @@ def parse(path: Path, content: bytes) -> WeightsFile:
     return WeightsFile(path, card, content)
 
 
+def is_bundled(card: dict[str, Any]) -> bool:
+    """Return whether the network was trained on a bundled data set, not on the user's own data."""
+    return "format" not in card["training"]
+
+
+def data_arguments(card: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments with which `data.load` splits the data as for a card's training, but for their image size.
+
+    "format" is among them if these are the user's own data. Raises WeightsError if the card lacks one.
+    """
+    training = card["training"]
+    own = () if is_bundled(card) else ("format", "root", "split_seed")
+    try:
+        return {"name": card["data"], **{key: training[key] for key in ("train_size", "val_size", "test_size", *own)}}
+    except KeyError as error:
+        raise WeightsError(f"the card does not say how its data were split ({error}).") from None
+
+
 def seal(card: dict[str, Any], content: bytes) -> dict[str, Any]:
     """Add to a card the SHA-256 over itself and the tensors of `content`, a safetensors file without metadata."""
     header, data = _split(Path("the new file"), content)

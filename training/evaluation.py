@@ -1,19 +1,24 @@
-"""Measure a network on a split: the published metrics. Needs no Lightning."""
+"""Measure a network on a split, on the data of its training or on others. Needs no Lightning."""
 
 import math
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from data import DATASETS, DataError
 from data.batches import EVALUATION_BATCH, EvaluationBatches, Preprocess
-from data.splits import Images, Splits
+from data.splits import Images, Splits, digest, with_labels_of
 from launch.errors import RunFailed
-from models import WeightsError
+from models import WeightsError, cards
 
 from .machine import to_channels_last
 
+Origin = Literal["those of the training", "changed", "others"]
 QUICK = 500  # images of a quick evaluation
 LOSS_TOLERANCE, ACCURACY_TOLERANCE = 1e-3, 2e-4  # relative; a fraction of the images: processors round differently
 
@@ -33,7 +38,7 @@ def predict_logits(
 ) -> Tensor:
     """Return the logits (N, num_classes) on the CPU; leave `network` on `device` in evaluation mode."""
     to_channels_last(network.to(device)).eval()
-    batches = EvaluationBatches(split.to(device), EVALUATION_BATCH, preprocess)
+    batches = EvaluationBatches(split, EVALUATION_BATCH, lambda images: preprocess(images.to(device)))
     return torch.cat([network(images).float() for images, _ in batches]).cpu()
 
 
@@ -58,19 +63,16 @@ def metrics_match(measured: dict[str, Any], recorded: dict[str, Any]) -> bool:
 
 
 def data_of(card: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments with which `data.load` splits the data as for a card's training.
+    """Return the arguments with which `data.load` reads the data of a card's training, in the same splits.
 
-    Raises WeightsError if the card lacks them.
+    Raises WeightsError if the card lacks one, or if the data came from a user's function.
     """
-    training = card["training"]
-    try:
-        arguments = {"name": card["data"], **{key: training[key] for key in ("train_size", "val_size", "test_size")}}
-        if training.get("format") in ("folder", "arrays"):
-            arguments |= {key: training[key] for key in ("format", "root", "split_seed")}
-            arguments["image_size"] = preprocess_of(card).image_size
-    except KeyError as error:
-        raise WeightsError(f"the card does not say how its data were split ({error}).") from None
-    return arguments
+    arguments = cards.data_arguments(card)
+    if arguments.get("format") == "own":
+        raise WeightsError(
+            f"{card['data']!r} came from a function of your own. Name a folder or a .npz file with --data."
+        )
+    return arguments if cards.is_bundled(card) else arguments | {"image_size": preprocess_of(card).image_size}
 
 
 def preprocess_of(card: dict[str, Any]) -> Preprocess:
@@ -82,3 +84,54 @@ def preprocess_of(card: dict[str, Any]) -> Preprocess:
     except (KeyError, TypeError, ValueError):
         pass
     raise WeightsError(f"the card does not say what its network's input is, only {card.get('input')}.")
+
+
+def choose_data(
+    file: cards.WeightsFile, read_splits: Callable[..., Splits], wanted: str | None
+) -> tuple[str, Splits, Origin]:
+    """Read the data of the training, or those that are wanted: a name, a folder, a file.
+
+    Return their name, their splits, and what they are. Raises DataError if the network cannot read them, or does not
+    know their classes.
+    """
+    card = file.card
+    if wanted is None or (wanted == card["data"] and cards.is_bundled(card)):
+        splits = read_training_data(file, read_splits)
+        unchanged = cards.is_bundled(card) or card["training"].get("sha256") in (None, digest(splits))
+        return card["data"], splits, "those of the training" if unchanged else "changed"
+    if wanted in DATASETS:
+        splits = read_splits(name=wanted)
+        require_fit(wanted, splits, card)
+        return wanted, splits, "others"
+    path = Path(wanted).expanduser().absolute()
+    arguments: dict[str, Any] = {"name": path.stem, "root": str(path), "image_size": preprocess_of(card).image_size}
+    arguments["format"] = "folder" if path.is_dir() else "arrays"
+    if not cards.is_bundled(card):  # perhaps the data of the training in another place
+        with suppress(ValueError):  # by the sizes of its splits, of data with fewer images
+            splits = read_splits(**cards.data_arguments(card) | arguments)
+            if digest(splits) == card["training"].get("sha256"):
+                return path.stem, splits, "those of the training"
+    splits = read_splits(**arguments)
+    require_fit(path.stem, splits, card)
+    return path.stem, with_labels_of(card["classes"], splits), "others"
+
+
+def read_training_data(file: cards.WeightsFile, read_splits: Callable[..., Splits]) -> Splits:
+    """Read the data of a network's training, in the same splits. Raises DataError if they are not available."""
+    arguments = data_of(file.card)
+    if cards.is_bundled(file.card) and arguments["name"] not in DATASETS:
+        raise DataError(f"{file.path} was trained on {arguments['name']!r}, which is not here. Name data with --data.")
+    try:
+        splits = read_splits(**arguments)
+    except (ValueError, TypeError) as error:
+        raise WeightsError(f"{file.path} has a card that does not say how its data were split ({error}).") from None
+    require_fit(arguments["name"], splits, file.card)
+    return splits
+
+
+def require_fit(name: str, splits: Splits, card: dict[str, Any]) -> None:
+    """Raise DataError for other channels than those that the network reads, and for more classes than it has."""
+    channels, classes = card["arguments"]["in_channels"], len(card["classes"])
+    if splits.info.channels != channels or len(splits.info.classes) > classes:
+        has = f"{splits.info.channels} channels and {len(splits.info.classes)} classes"
+        raise DataError(f"{name} has {has}, the network is for {channels} and {classes}. Name other data with --data.")

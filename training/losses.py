@@ -1,8 +1,14 @@
 """Losses to minimise: of logits (N, classes) and labels (N,), the mean over the images."""
 
+from typing import Annotated
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
+
+Weight = Annotated[float, Field(ge=0)]
+Smoothing = Annotated[float, Field(ge=0, lt=1)]
 
 
 class CrossEntropy(nn.CrossEntropyLoss):
@@ -12,7 +18,7 @@ class CrossEntropy(nn.CrossEntropyLoss):
     Architecture for Computer Vision", CVPR 2016.
     """
 
-    def __init__(self, label_smoothing: float = 0.0, class_weights: list[float] | None = None) -> None:
+    def __init__(self, label_smoothing: Smoothing = 0.0, class_weights: tuple[Weight, ...] | None = None) -> None:
         super().__init__(_tensor(class_weights), label_smoothing=label_smoothing)
 
 
@@ -22,21 +28,17 @@ class Focal(nn.Module):
     Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, with softmax. `gamma=0` is cross entropy.
     """
 
-    def __init__(self, gamma: float = 2.0, class_weights: list[float] | None = None) -> None:
+    def __init__(self, gamma: Weight = 2.0, class_weights: tuple[Weight, ...] | None = None) -> None:
         super().__init__()
         self.gamma = gamma
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", _tensor(class_weights))
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        log_p = -functional.cross_entropy(logits, labels, reduction="none")
+        log_p = logits.log_softmax(dim=1)
         rest = (1 - log_p.exp()).clamp(min=torch.finfo(log_p.dtype).tiny)  # whose root has a finite gradient
-        losses = -(rest**self.gamma) * log_p
-        if self.class_weights is None:
-            return losses.mean()
-        weights = self.class_weights[labels]
-        return (weights * losses).sum() / weights.sum()
+        return functional.nll_loss(rest**self.gamma * log_p, labels, self.class_weights)
 
 
-def _tensor(weights: list[float] | None) -> Tensor | None:
+def _tensor(weights: tuple[float, ...] | None) -> Tensor | None:
     return None if weights is None else torch.tensor(weights, dtype=torch.float32)

@@ -12,9 +12,12 @@ from data.splits import Splits
 from . import machine
 from .distributed import Peers
 
-TRAINING_KEYS = ("seed", "epochs", "batch_size", "loss", "gradient_clip", "ema", "select", "precision", "compile")
-OWN_DATA_KEYS = ("format", "root", "split_seed", "sha256")  # and of the data, if they are not bundled
-TRAINING_KEYS += ("optimizer", "scheduler", "weights")  # the parts of the configuration that every card has
+TRAINING_KEYS = (  # the parts of the configuration that every card has
+    *("seed", "epochs", "batch_size", "loss", "gradient_clip", "ema", "select", "precision", "compile"),
+    *("optimizer", "scheduler", "weights"),
+)
+DATA_KEYS = ("train_size", "val_size", "test_size", "augment")
+OWN_DATA_KEYS = ("format", "root", "split_seed", "sha256")  # of data that are not bundled
 
 
 def run_metadata(config: DictConfig, network: nn.Module, peers: Peers) -> dict[str, Any]:
@@ -43,14 +46,13 @@ def card(
     plain: Any = OmegaConf.to_container(config, resolve=True)
     own_data = OWN_DATA_KEYS if config.data.format != "bundled" else ()
     plain["scheduler"].pop("epochs", None)  # those of the run, which the card has already
-    if plain["loss"]["_target_"] == "training.losses.CrossEntropy":  # named from the second loss on
+    if plain["loss"]["_target_"] == "training.losses.CrossEntropy":  # as on cards from before there was a choice
         del plain["loss"]["_target_"]
     plain["loss"] = {key: value for key, value in plain["loss"].items() if value is not None}
     training = {
         "images": len(splits.train.labels),
         "epoch": epoch,
-        **{key: plain["data"][key] for key in ("train_size", "val_size", "test_size", "augment")},
-        **{key: plain["data"].get(key) for key in own_data},
+        **{key: plain["data"].get(key) for key in (*DATA_KEYS, *own_data)},
         **{key: plain[key] for key in TRAINING_KEYS},
         **({"freeze": plain["freeze"]} if plain["freeze"] else {}),
     }

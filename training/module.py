@@ -63,7 +63,7 @@ class ClassificationModule(lightning.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
         logits = self.train_forward(images)
-        loss = self.loss(logits, labels)
+        loss = self.loss(logits.float(), labels)  # some losses have no 16 bits
         if self.l1:
             loss = loss + self.l1 * sum(weight.abs().sum() for weight in self.weights)
         self.train_metrics.update(logits.detach(), labels, loss.detach())
@@ -119,7 +119,7 @@ def freeze(network: nn.Module, stages: list[str]) -> None:
             raise ValueError(f"freeze: there is no stage {name!r}{did_you_mean(name, children)}")
         children[name].requires_grad_(False)
     if not any(parameter.requires_grad for parameter in network.parameters()):
-        raise ValueError(f"freeze={','.join(stages)} leaves no weights to train.")
+        raise ValueError(f"freeze={','.join(stages)} leaves no weights to train." if stages else "it has no weights.")
 
 
 def is_frozen(stage: nn.Module) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning
+import torch
 from hydra.utils import instantiate
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
@@ -64,6 +65,7 @@ def run(
 
     `overrides` are recorded for resuming.
     """
+    torch.set_num_threads(config.threads)
     accelerator = machine.choose_accelerator(config.trainer.accelerator)
     parts = build(config)
     precision = machine.choose_precision(config.precision, accelerator, parts.network)

@@ -237,6 +237,35 @@ def test_folder_that_cannot_be_used_is_refused(colour: Path, what: str, says: st
         assert read(colour, image_size=(8, 8)).train.images.shape[1:] == (3, 8, 8)
 
 
+def test_hidden_images_and_those_beside_the_classes_are_not_read_and_nested_ones_are(tmp_path: Path) -> None:
+    colour = np.full((4, 4, 3), 7, np.uint8)
+    for name in ("a/1.png", "a/deeper/2.png", "b/1.png", "b/2.png", "a/.cache/3.png", "b/.4.png", "5.png", ".c/6.png"):
+        save(tmp_path / name, colour)
+    splits = read(tmp_path, test_size=1, val_size=1)
+    assert splits.info.classes == ("a", "b")
+    assert sum(len(part.labels) for part in splits[1:]) == 4
+
+
+def test_loose_images_in_test_are_no_class(tmp_path: Path) -> None:
+    for name in ("a/1.png", "b/1.png", "test/1.png"):
+        save(tmp_path / name, np.zeros((4, 4), np.uint8))
+    with pytest.raises(DataError, match="test has no folders of classes"):
+        read(tmp_path)
+
+
+def test_turned_and_floating_point_images(tmp_path: Path) -> None:
+    """The size in a header is that of the upright image; the range of floating point numbers is not known."""
+    for of_class in "ab":
+        save(tmp_path / of_class / "upright.png", np.zeros((6, 4), np.uint8))
+        exif = Image.Exif()
+        exif[0x0112] = 8
+        Image.fromarray(np.zeros((4, 6), np.uint8)).save(tmp_path / of_class / "turned.jpg", exif=exif)
+    assert read(tmp_path, test_size=1, val_size=1).info.image_size == (6, 4)
+    Image.fromarray(np.zeros((6, 4), np.float32)).save(tmp_path / "a/float.tiff")
+    with pytest.raises(DataError, match="floating point"):
+        read(tmp_path, test_size=1, val_size=1)
+
+
 def test_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"there is no folder .*nothing\. Name one with data\.root"):
         read(tmp_path / "nothing")
@@ -258,10 +287,10 @@ IMAGES, LABELS = np.zeros((6, 4, 4), np.uint8), np.arange(6) % 3
         ({"images": IMAGES[:0], "labels": LABELS[:0]}, "expected uint8"),
         ({"images": IMAGES, "labels": LABELS[:5]}, r"has labels int64 \(5,\), expected a whole number for each of 6"),
         ({"images": IMAGES, "labels": LABELS * 0.5}, "has labels float64"),
-        ({"images": IMAGES, "labels": LABELS - 1}, "has the label -1 in train, expected 0 to 1"),
+        ({"images": IMAGES, "labels": LABELS - 1}, "has the label -1, expected 0 to 1"),
         (
             {"images": IMAGES, "labels": LABELS, "classes": np.array(["a", "b"])},
-            "has the label 2 in train, expected 0 to",
+            "has the label 2, expected 0 to",
         ),
         ({"images": IMAGES, "labels": LABELS, "classes": np.array(list("abcd"))}, "no training image of the class 'd'"),
         ({"images": IMAGES, "labels": LABELS * 2}, "no training image of the class '1'"),

@@ -129,7 +129,7 @@ def test_wrong_command_prints_a_one_line_error(
 @pytest.mark.parametrize(
     ("changes", "status", "says"),
     [
-        ({"data": "letters"}, 3, "was trained on 'letters', which is not available"),
+        ({"data": "letters"}, 3, "was trained on 'letters', which is not here"),
         ({"training": {}}, 4, "does not say how its data were split"),
         ({"training": {"train_size": None, "val_size": 0, "test_size": None}}, 2, "there is no --split val"),
         ({"input": {"mean": 0.1, "std": 0, "image_size": 28}}, 4, "does not say what its network's input is"),
@@ -154,7 +154,7 @@ def test_invalid_card_is_refused(
 def test_labels_beyond_the_classes_of_the_network_are_refused(run_evaluate: RunProgram, tmp_path: Path) -> None:
     status, _, errors = run_evaluate("--weights", write_weights(tmp_path / "file", classes=9))
     assert status == 3
-    assert "mnist has 1 channels and 10 classes, the network of" in errors
+    assert "mnist has 1 channels and 10 classes, the network is for 1 and 9" in errors
 
 
 def test_metrics_match_up_to_rounding() -> None:

@@ -202,24 +202,26 @@ def test_weights_keep_the_data_of_their_training(run_train: RunTrain, sets: Path
 def test_network_and_data_of_the_users_own_modules_are_found_from_the_current_folder(tmp_path: Path) -> None:
     guide = (ROOT / "docs/adding.md").read_text()
     (tmp_path / "my_networks.py").write_text(guide.partition("```python\n# my_networks.py\n")[2].partition("```")[0])
-    (tmp_path / "my_data.py").write_text(
-        "import data\ndef load(images, name, **rest):\n    return data.load('mnist', test_size=images)\n"
-    )
-    words = ["model._target_=my_networks.Tiny", "+model.width=4", "data._target_=my_data.load", "+data.images=99"]
+    (tmp_path / "my_data.py").write_text(guide.partition("```python\n# my_data.py\n")[2].partition("```")[0])
+    words = ["model._target_=my_networks.Tiny", "+model.width=4", "data._target_=my_data.load", "+data.count=500"]
     words += ["epochs=1", "trainer=cpu", "run_dir=run"]
     subprocess.run([sys.executable, str(ROOT / "train.py"), *words], cwd=tmp_path, check=True)
     card = models.card(tmp_path / "run")
     assert card["network"] == "my_networks.Tiny"
-    assert card["arguments"] == {"image_size": 28, "in_channels": 1, "num_classes": 10, "width": 4}
-    assert (card["data"], card["metrics"]["test"]["images"]) == ("my_data", 99)
+    assert card["arguments"] == {"image_size": 28, "in_channels": 3, "num_classes": 2, "width": 4}
+    assert (card["data"], card["metrics"]["test"]["images"]) == ("my_data", 100)
     code = "import models, my_networks; print(type(models.load('run', network=my_networks.Tiny)).__name__)"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.stdout == "Tiny\n", done.stderr
     refused = subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), "weights=run"], cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, str(ROOT / "train.py"), "weights=run", words[0]], cwd=tmp_path, capture_output=True, text=True
     )
     assert "was trained on 'my_data', which is not available. Name data with data=." in refused.stderr
+    unnamed = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), "weights=run"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert "holds a network of your own. Name it: model._target_=my_networks.Tiny." in unnamed.stderr
 
 
 @pytest.mark.slow
@@ -244,3 +246,84 @@ def test_own_data_may_have_the_name_of_a_bundled_set_and_may_not_change_before_r
 
     monkeypatch.setattr(sys, "argv", ["train.py", f"resume={run.folder}", "epochs=2"])
     assert train.main() == 2
+
+
+@pytest.mark.slow
+def test_other_images_are_matched_by_the_names_of_their_classes(
+    sets: Path, run_train: RunTrain, run_program: RunProgram, tmp_path: Path
+) -> None:
+    run = run_train(*settings(sets, "colour"), *CASES["colour"][0])
+    assert run.metrics["test"]["accuracy"] > 0.8
+    for name, classes in (("fewer", "be"), ("others", "bz")):
+        for of_class in classes:
+            shutil.copytree(sets / "colour" / ("b" if of_class == "z" else of_class), tmp_path / name / of_class)
+    fewer = run_program(evaluate, "--weights", run.folder, "--data", tmp_path / "fewer", "--json", tmp_path / "found")
+    assert fewer.status == 0, fewer.errors
+    assert json.loads((tmp_path / "found").read_text())["accuracy"] > 0.8
+    refused = run_program(evaluate, "--weights", run.folder, "--data", tmp_path / "others")
+    assert (refused.status, refused.errors.count("\n")) == (3, 1)
+    assert "others has a class 'z', the network knows a, b, c, d, e." in refused.errors
+
+
+@pytest.mark.slow
+def test_weights_go_on_with_the_splits_of_their_training(sets: Path, run_train: RunTrain) -> None:
+    sizes = ("data.test_size=0.05", "data.val_size=0", "batch_size=16", "epochs=1", "data.train_size=null")
+    first = run_train("data=folder", f"data.root={sets / 'grey'}", "model=mlp", *sizes, folder="first")
+    assert first.metrics["test"]["images"] == 4
+    import train
+
+    folder = first.folder.parent / "second"
+    words = [f"weights={first.folder}", "epochs=1", "batch_size=16", f"run_dir={folder}", "report=false"]
+    sys.argv = ["train.py", *words]
+    assert train.main() == 0
+    assert models.card(folder)["training"]["sha256"] == models.card(first.folder)["training"]["sha256"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("code", "words", "says"),
+    [
+        ("def load(**_): return None", ["data._target_=mine.load"], "gives NoneType, expected data.splits.Splits"),
+        ("def load(**_): exit(3)", ["data._target_=mine.load"], "data._target_=mine.load exits with 3"),
+        ("def load(name): pass", ["data._target_=mine.load"], "unexpected keyword argument 'root'"),
+        (
+            "import data\ndef load(**_):\n s = data.load('mnist')\n return s._replace(test=s.test.part(0, 0))",
+            ["data._target_=mine.load"],
+            "has no test images",
+        ),
+        (
+            "import data\ndef load(**_):\n s = data.load('mnist')\n"
+            " return s._replace(train=s.train._replace(images=s.train.images / 255))",
+            ["data._target_=mine.load"],
+            "has train images torch.float32 (55000, 1, 28, 28), expected torch.uint8",
+        ),
+        (
+            "import data\ndef load(**_):\n s = data.load('mnist')\n"
+            " return s._replace(val=s.val._replace(labels=s.val.labels + 1))",
+            ["data._target_=mine.load"],
+            "has val labels that are not int64 (N,) from 0 to 9",
+        ),
+        (
+            "from torch import nn\ndef net(**_): return nn.Sequential(nn.Flatten(), nn.Linear(784, 7))",
+            ["model._target_=mine.net"],
+            "gives outputs (2, 7) for two images, expected logits (2, 10)",
+        ),
+        ("def net(**_): return 3", ["model._target_=mine.net"], "gives no torch.nn.Module"),
+        (
+            "from torch import nn\ndef net(**_): return nn.Linear(3, 3)",
+            ["model._target_=mine.net"],
+            "model._target_=mine.net fails: addmm: mat1 and mat2",
+        ),
+        ("def loss(*_): assert 0", ["loss._target_=mine.loss", "+loss._partial_=true"], "fails: AssertionError."),
+    ],
+)
+def test_wrong_code_of_the_user_is_refused_before_a_folder_exists(
+    tmp_path: Path, run_train: RunTrain, monkeypatch: pytest.MonkeyPatch, code: str, words: list[str], says: str
+) -> None:
+    (tmp_path / "mine.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    refused = run_train(*words, "data.train_size=null", "data.val_size=null", "data.test_size=null")
+    assert (refused.status, refused.errors.count("\n")) == (2, 1), refused.errors
+    assert says in refused.errors
+    assert not refused.folder.exists()

@@ -14,7 +14,7 @@ from training.losses import CrossEntropy, Focal
 
 LOGITS = 3 * torch.randn(8, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 LABELS = torch.tensor([0, 2, 1, 1, 0, 2, 2, 2])
-WEIGHTS = [0.5, 1.0, 4.0]
+WEIGHTS = (0.5, 1.0, 4.0)
 
 
 def log_probabilities() -> np.ndarray:
@@ -24,15 +24,17 @@ def log_probabilities() -> np.ndarray:
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS])
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
-def test_focal_loss_is_that_of_its_paper(gamma: float, weights: list[float] | None) -> None:
+def test_focal_loss_is_that_of_its_paper(gamma: float, weights: tuple[float, ...] | None) -> None:
     of_label = log_probabilities()[range(8), LABELS]
     losses = -((1 - np.exp(of_label)) ** gamma) * of_label
     expected = np.average(losses, weights=np.array(weights)[LABELS] if weights else None)
-    assert Focal(gamma, weights)(LOGITS, LABELS).item() == pytest.approx(expected, rel=1e-6)
+    assert Focal(gamma, weights).double()(LOGITS, LABELS).item() == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS])
-def test_cross_entropy_is_weighted_by_the_classes_and_is_focal_loss_without_focus(weights: list[float] | None) -> None:
+def test_cross_entropy_is_weighted_by_the_classes_as_focal_loss_is(
+    weights: tuple[float, ...] | None,
+) -> None:
     losses = -log_probabilities()[range(8), LABELS]
     expected = np.average(losses, weights=np.array(weights)[LABELS] if weights else None)
     for loss in (CrossEntropy(class_weights=weights), Focal(0, weights)):
@@ -68,8 +70,16 @@ def test_class_weights_change_what_is_learnt(run_train: RunTrain) -> None:
         ),
         (["loss._target_=torch.nn.NoSuchLoss"], "loss._target_=torch.nn.NoSuchLoss cannot be imported"),
         (["loss._target_=torch.nn.MultiMarginLoss", "+loss.power=2"], "unexpected keyword argument 'power'"),
-        (["loss._target_=torch.nn.CrossEntropyLoss", "+loss.reduction=none"], "does not give one number"),
+        (
+            ["loss._target_=torch.nn.CrossEntropyLoss", "+loss.reduction=none"],
+            "gives a tensor (64,), expected one number",
+        ),
         (["loss._target_=torch.nn.MSELoss"], "loss._target_=torch.nn.MSELoss fails: "),
+        (
+            ["loss=focal", "loss.class_weights=[1,2]"],
+            "loss._target_=training.losses.Focal fails: weight tensor should be",
+        ),
+        (["loss.class_weights=[0,0,0,0,0,0,0,0,0,0]"], "gives nan, expected one number"),
         (["loss=own"], "loss=own needs loss._target_, such as my_losses.Hinge."),
     ],
 )

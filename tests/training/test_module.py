@@ -71,8 +71,8 @@ def test_training_loss_is_that_of_the_configuration_plus_l1() -> None:
     log_probabilities = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     targets = 0.8 * np.eye(3)[labels.numpy()] + 0.2 / 3
     expected = -(targets * log_probabilities).sum(axis=1).mean() + 0.01 * linear.weight.abs().sum().item()
-    assert loss.item() == pytest.approx(expected, rel=1e-12)
-    assert task.train_metrics.compute_and_reset()["loss"].item() == pytest.approx(expected, rel=1e-12)
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
+    assert task.train_metrics.compute_and_reset()["loss"].item() == pytest.approx(expected, rel=1e-6)
 
     task.validation_step((images, labels), 0)
     plain = -log_probabilities[range(6), labels].mean()
