@@ -44,6 +44,7 @@ def main() -> int:
             processes.configure_worker()
             sys.argv[1:], sweep = complete(sys.argv[1:], ROOT / "runs")
             if sweep:  # a launcher may run its jobs in other processes, from any folder
+                os.environ.update(sweep.environment())
                 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
             hydra_job(outcomes)()
         except ValueError as refused:  # by Hydra, of an override that it cannot read
@@ -123,7 +124,10 @@ def train(config: DictConfig, overrides: list[str], arguments: list[str]) -> int
     if settings.is_ddp(config) and not processes.rank_info():
         return processes.start(arguments, config.trainer.devices)
     recorded = recorded_threads(Path(config.resume)) if config.resume else None
-    config = settings.replace(config, {"threads": threads.choose(config.threads, recorded)})
+    count = threads.choose(config.threads, recorded)
+    if count < threads.cores() and threads.decides(config.threads, recorded):
+        print(f"{count} of {threads.cores()} threads: other processes use this machine. threads= sets another number.")
+    config = settings.replace(config, {"threads": count})
 
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # torchmetrics imports it; it may list the fonts then
     with signals.deferred():

@@ -129,6 +129,7 @@ def train_py(name: str, pace: Pacing, args: argparse.Namespace, compiled: bool =
     TrainingBatches.__iter__ = lambda self: iter(pace(make_batches(self)))
     sys.argv = ["train.py", f"model={name}", f"data={args.data}", f"image_size={args.image_size}", "epochs=1"]
     sys.argv += [f"batch_size={args.batch_size}", "optimizer.lr=1e-3", f"compile={str(compiled).lower()}"]
+    sys.argv += [f"threads={torch.get_num_threads()}"]  # as the other ways, although these are busy at the start
     sys.argv += [f"run_dir={tempfile.mkdtemp(dir=args.folder)}"]
     train.main()
 

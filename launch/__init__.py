@@ -2,3 +2,5 @@
 
 Nothing in this package imports torch, numpy or matplotlib, so that a wrong command is answered at once.
 """
+
+from . import threads as threads  # counts from here how busy the cores are

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from hydra.errors import HydraException
 
 from models import WeightsError
 
-from . import atomic
+from . import atomic, threads
 from .errors import STATUS, MachineError, SettingsError
 from .resume import MUTABLE_KEYS, key_of, merge, read_yaml
 from .run_dir import SWEEP_RECORD, make_new
@@ -45,6 +46,14 @@ class Sweep(NamedTuple):
     def record(self) -> None:
         content = {"overrides": self.overrides, "named_by": self.named_by}
         atomic.write(self.folder / SWEEP_RECORD, yaml.safe_dump(content, width=1000).encode())
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of the jobs, which share the cores where a launcher starts all at once here."""
+        if "hydra/launcher=submitit_local" not in self.overrides:
+            return {}
+        overrides = OverridesParser.create().parse_overrides(self.overrides)
+        swept = [each for each in overrides if each.is_sweep_override()]
+        return threads.shared_by(math.prod(len(list(each.sweep_string_iterator())) for each in swept))
 
     def collect(self) -> list[Outcome]:
         """Return the outcomes that jobs in other processes have sent."""

@@ -1,7 +1,7 @@
-"""Decide how many threads the processes of a program have, and how these wait for each other.
+"""Decide how many threads the processes of a program have. What the user sets wins: `threads=`, then OMP_NUM_THREADS.
 
-What the user sets wins: `threads=`, OMP_NUM_THREADS, GOMP_SPINCOUNT, OMP_WAIT_POLICY. Import this before torch, whose
-OpenMP reads the environment once.
+Threads wait for each other at every operation. Where another process has the core of one of them, all are held up, and
+fewer threads are faster: benchmarks/contention.py measures it.
 """
 
 import os
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 THREADS = "OMP_NUM_THREADS"
-SPIN, POLICY = "GOMP_SPINCOUNT", "OMP_WAIT_POLICY"
 STAT = Path("/proc/stat")  # Linux; elsewhere all cores count as idle
+SHORTEST = 0.2  # seconds to measure: the system counts hundredths
 BUSY = (0, 1, 2, 5, 6, 7)  # its columns behind the name of a core: user, nice, system, irq, softirq, steal
 
 
@@ -48,21 +48,25 @@ STARTED = CpuTimes.read()  # when the program began to import
 
 
 def idle_cores(since: CpuTimes | None = STARTED) -> int:
-    """Return how many cores, 1 at least, other processes have left idle since then."""
+    """Return how many cores, 1 at least, other processes have left idle since then; all if this is not known."""
     until = CpuTimes.read()
-    if since is None or until is None or until.now <= since.now:
+    if since is None or until is None or until.now - since.now < SHORTEST:
         return cores()
     others = (until.busy - since.busy - (until.own - since.own)) / (until.now - since.now)
     return min(cores(), max(1, int(cores() - others + 0.5)))
 
 
-def choose(wanted: int | str, recorded: int | None = None) -> int:
+def choose(wanted: int | str = "auto", recorded: int | None = None) -> int:
     """Resolve "auto": as many as OMP_NUM_THREADS says, as the run had that is resumed, or as cores are idle."""
-    if wanted != "auto":
-        return int(wanted)
-    if (given := os.environ.get(THREADS, "").partition(",")[0]).isdecimal():
-        return int(given)
-    return recorded or idle_cores()
+    given = os.environ.get(THREADS, "").partition(",")[0]
+    if wanted == "auto":
+        return int(given) if given.isdecimal() and int(given) else recorded or idle_cores()
+    return int(wanted)
+
+
+def decides(wanted: int | str, recorded: int | None) -> bool:
+    """Return whether `choose` counts the idle cores."""
+    return wanted == "auto" and THREADS not in os.environ and recorded is None
 
 
 def shared_by(processes: int) -> dict[str, str]:

@@ -22,6 +22,7 @@ The end of an epoch, in this order
     callbacks/best_weights.py     copies the weights if they are the best (`select=best`)
     callbacks/history.py          writes the row of the epoch: metrics.csv, metrics.json, the log line
     callbacks/interruption.py     raises Interrupted if a signal came
+    callbacks/contention.py       says so if other processes take the cores
     callbacks/checkpoints.py      saves
 
 A stop

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning
-import torch
 from hydra.utils import instantiate
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
@@ -31,6 +30,7 @@ from . import checkpoint_files, distributed, machine
 from .callbacks.best_weights import BestWeights
 from .callbacks.checkpoints import Checkpoints
 from .callbacks.compilation import Compilation
+from .callbacks.contention import Contention
 from .callbacks.epoch_metrics import EpochMetrics
 from .callbacks.finite_loss import FiniteLoss
 from .callbacks.history import History
@@ -65,8 +65,7 @@ def run(
 
     `overrides` are recorded for resuming.
     """
-    torch.set_num_threads(config.threads)
-    accelerator = machine.choose_accelerator(config.trainer.accelerator)
+    accelerator = machine.choose_accelerator(config.trainer.accelerator, config.threads)
     parts = build(config)
     precision = machine.choose_precision(config.precision, accelerator, parts.network)
     config = settings.replace(parts.config, {"trainer.accelerator": accelerator, "precision": precision})
@@ -92,7 +91,9 @@ def run(
         with history, Interruption(run_dir.path, peers) as interruption:
             best = BestWeights() if config.select == "best" else None
             compilation = Compilation() if config.compile else None
+            contention = Contention(config.threads) if accelerator == "cpu" and peers.world == 1 else None
             callbacks = [FiniteLoss(peers), EpochMetrics(), best, history, interruption, compilation]  # as in loop.py
+            callbacks.append(contention)
             trainer = make_trainer(config, run_dir, peers, callbacks)
             module = ClassificationModule(
                 parts.network, parts.loss, parts.optimizer, parts.scheduler, l1=config.loss.l1, ema=config.ema
