@@ -199,17 +199,20 @@ def test_weights_keep_the_data_of_their_training(run_train: RunTrain, sets: Path
 
 
 @pytest.mark.slow
-def test_network_and_data_of_the_users_own_modules_are_found_from_the_current_folder(tmp_path: Path) -> None:
+def test_documented_network_data_and_loss_of_the_users_own_are_found_from_the_current_folder(tmp_path: Path) -> None:
     guide = (ROOT / "docs/adding.md").read_text()
-    (tmp_path / "my_networks.py").write_text(guide.partition("```python\n# my_networks.py\n")[2].partition("```")[0])
-    (tmp_path / "my_data.py").write_text(guide.partition("```python\n# my_data.py\n")[2].partition("```")[0])
+    for name in ("my_networks.py", "my_data.py", "my_losses.py"):
+        (tmp_path / name).write_text(guide.partition(f"```python\n# {name}\n")[2].partition("```")[0])
     words = ["model._target_=my_networks.Tiny", "+model.width=4", "data._target_=my_data.load", "+data.count=500"]
-    words += ["epochs=1", "trainer=cpu", "run_dir=run"]
+    words += ["loss._target_=my_losses.Hinge", "+loss.margin=2.0", "optimizer.lr=0.1", "batch_size=16"]
+    words += ["epochs=3", "trainer=cpu", "run_dir=run"]
     subprocess.run([sys.executable, str(ROOT / "train.py"), *words], cwd=tmp_path, check=True)
     card = models.card(tmp_path / "run")
     assert card["network"] == "my_networks.Tiny"
     assert card["arguments"] == {"image_size": 28, "in_channels": 3, "num_classes": 2, "width": 4}
     assert (card["data"], card["metrics"]["test"]["images"]) == ("my_data", 100)
+    assert card["training"]["loss"] == {"_target_": "my_losses.Hinge", "margin": 2.0, "l1": 0.0}
+    assert card["metrics"]["test"]["accuracy"] > 0.9  # the two classes differ in their mean colour
     code = "import models, my_networks; print(type(models.load('run', network=my_networks.Tiny)).__name__)"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
@@ -225,7 +228,7 @@ def test_network_and_data_of_the_users_own_modules_are_found_from_the_current_fo
 
 
 @pytest.mark.slow
-def test_own_data_may_have_the_name_of_a_bundled_set_and_may_not_change_before_resuming(
+def test_own_data_may_have_the_name_of_a_bundled_set_and_may_move_but_not_change_before_resuming(
     sets: Path, run_train: RunTrain, run_program: RunProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "mnist"
@@ -237,14 +240,17 @@ def test_own_data_may_have_the_name_of_a_bundled_set_and_may_not_change_before_r
     assert predicted.status == 0, predicted.errors
     unchanged = run_program(evaluate, "--weights", run.folder)
     assert ", as recorded" in unchanged.output
-    (root / "e" / "0.png").unlink()
+    import train
+
+    moved = root.rename(tmp_path / "moved")  # the same images, elsewhere
+    monkeypatch.setattr(sys, "argv", ["train.py", f"resume={run.folder}", f"data.root={moved}", "epochs=2"])
+    assert train.main() == 0
+    (moved / "e" / "0.png").unlink()
     changed = run_program(evaluate, "--weights", run.folder)
     assert changed.status == 0
     assert "mnist was changed since the training" in changed.errors
     assert "recorded" not in changed.output
-    import train
-
-    monkeypatch.setattr(sys, "argv", ["train.py", f"resume={run.folder}", "epochs=2"])
+    monkeypatch.setattr(sys, "argv", ["train.py", f"resume={run.folder}", "epochs=3"])
     assert train.main() == 2
 
 
