@@ -123,9 +123,8 @@ def train(config: DictConfig, overrides: list[str], arguments: list[str]) -> int
         require_empty(config.run_dir)
     if settings.is_ddp(config) and not processes.rank_info():
         return processes.start(arguments, config.trainer.devices)
-    recorded = recorded_threads(Path(config.resume)) if config.resume else None
-    count = threads.choose(config.threads, recorded)
-    if count < threads.cores() and threads.decides(config.threads, recorded):
+    count = threads.given(config.threads, recorded_threads(Path(config.resume)) if config.resume else None)
+    if not count and (count := threads.idle_cores()) < threads.cores():
         print(f"{count} of {threads.cores()} threads: other processes use this machine. threads= sets another number.")
     config = settings.replace(config, {"threads": count})
 

@@ -24,12 +24,8 @@ from reports import tables
 
 SPAWN = get_context("spawn")
 WAYS = ("a thread per core", "threads=auto")
-SURROUNDINGS = {
-    "idle": (0, 1),
-    "one busy": (1, 1),
-    "two busy": (2, 1),
-    "two trainings": (0, 2),
-}  # processes: busy, training
+# The numbers of processes that are busy, for every two cores, and of those that train.
+SURROUNDINGS = {"idle": (0, 1), "one busy": (1, 1), "two busy": (2, 1), "two trainings": (0, 2)}
 SMALL = ("softmax_regression", "mlp", "lenet", "rnn", "gru", "lstm")
 BATCH, BATCH_OF_LARGE, WARM_UP = 128, 32, 3
 
@@ -59,7 +55,7 @@ def main() -> None:
     report = f"""# Training beside other processes
 
 {machine}, {threads.cores()} cores. A plain training loop: images per second with a thread per core on the idle machine,
-and the speed as a share of it, median (least to most) of {arguments.rounds} rounds; of two trainings, that of each.
+and the speed as a share of it, median (least to most) of {arguments.rounds} rounds; of two trainings, their mean.
 
 {tables.markdown(head, *rows)}"""
     print(report)
@@ -68,7 +64,7 @@ and the speed as a share of it, median (least to most) of {arguments.rounds} rou
 
 
 def measure(name: str, way: str, busy: int, trainings: int, seconds: float) -> tuple[float, str]:
-    """Return the images per second of each training, and a description of the machine."""
+    """Return the mean images per second of the trainings, and a description of the machine."""
     if way == WAYS[0]:
         os.environ[threads.THREADS] = str(threads.cores())
     else:

@@ -21,7 +21,7 @@ def count_images(there: Counts, train_size: Size, val_size: Size, test_size: Siz
     left = there.train
     if there.test is None:
         test = _count("test_size", TEST_SHARE if test_size is None else test_size, left)
-        left = _rest(there.train, test)
+        left = _rest(left - test, there.train)
     else:
         test = _count("test_size", test_size, there.test)
     val = 0
@@ -29,14 +29,14 @@ def count_images(there: Counts, train_size: Size, val_size: Size, test_size: Siz
         val = _count("val_size", val_size, there.val)
     elif val_size != 0:
         val = _count("val_size", VAL_SHARE if val_size is None else val_size, left)
-        left = _rest(there.train, there.train - left + val)
+        left = _rest(left - val, there.train)
     return Counts(_count("train_size", train_size, left), val, test)
 
 
-def _rest(images: int, taken: int) -> int:
-    if taken >= images:
+def _rest(left: int, images: int) -> int:
+    if left < 1:
         raise ValueError(f"of {images} images none is left for training. Make data.val_size or test_size smaller.")
-    return images - taken
+    return left
 
 
 def _count(name: str, size: Size, available: int) -> int:

@@ -65,10 +65,10 @@ def split(info: DatasetInfo, parts: Parts, train_size: Size, val_size: Size, tes
 
 def check(splits: Splits) -> None:
     """Raise ValueError unless these are splits that a network can be trained on: for those of a user's own function."""
-    if not isinstance(splits, Splits):
-        raise ValueError(f"gives {type(splits).__name__}, expected data.splits.Splits")
+    if not isinstance(splits, Splits) or not isinstance(splits.info, DatasetInfo):
+        raise ValueError(f"gives {type(splits).__name__}, expected data.splits.Splits with a data.DatasetInfo")
     info = splits.info
-    if len(info.std) != len(info.mean) or not all(info.std):
+    if not info.mean or len(info.std) != len(info.mean) or not all(info.std):
         raise ValueError(f"has mean {info.mean} and std {info.std}, expected a number of each for each channel")
     for name in ("train", "val", "test"):
         part: Images | None = getattr(splits, name)

@@ -95,12 +95,10 @@ def start(arguments: list[str], count: int) -> int:
         stack.enter_context(handling(group.forward))
         for rank in range(count):
             ranks = {"RANK": rank, "WORLD_SIZE": count, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": count}
+            ranks |= {RENDEZVOUS_DIR: folder}
             process = group.start(
                 [sys.executable, str(PROGRAM), *arguments],
-                env=os.environ
-                | shared_by(count)
-                | {key: str(value) for key, value in ranks.items()}
-                | {RENDEZVOUS_DIR: folder},
+                env=os.environ | shared_by(count) | {key: str(value) for key, value in ranks.items()},
                 stdin=subprocess.PIPE,  # it closes when this process ends, for whatever reason
                 stderr=outputs[rank] if rank else None,
             )

@@ -12,12 +12,8 @@ from .errors import SettingsError, shown
 from .run_dir import is_run, is_sweep
 
 MUTABLE_KEYS = ("run_dir", "resume", "report", "logger", "checkpoint")  # may differ from the recorded configuration
-PROCESS_KEYS = (
-    "threads",
-    "trainer.strategy",
-    "trainer.devices",
-    "trainer.num_nodes",
-)  # may too: they change rounding alone
+# These may differ, too: they change rounding alone.
+PROCESS_KEYS = ("threads", "trainer.strategy", "trainer.devices", "trainer.num_nodes")
 AUTO_KEYS = ("trainer.accelerator", "precision")  # recorded as what "auto" was resolved to
 OWN_DATA_KEYS = ("num_classes", "channels", "image_size", "in_channels", "sha256")  # recorded as what own data have
 

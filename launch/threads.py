@@ -29,7 +29,7 @@ class CpuTimes(NamedTuple):
 
     now: float
     busy: float  # of all processes, summed over the cores
-    own: float  # of this process
+    own: float  # of this process, and of those that it started and that have ended
 
     @classmethod
     def read(cls) -> "CpuTimes | None":
@@ -41,7 +41,7 @@ class CpuTimes(NamedTuple):
             busy = ticks / os.sysconf("SC_CLK_TCK")
         except (OSError, ValueError, IndexError, AttributeError):
             return None
-        return cls(time.monotonic(), busy, time.process_time())
+        return cls(time.monotonic(), busy, sum(os.times()[:4]))
 
 
 STARTED = CpuTimes.read()  # when the program began to import
@@ -56,17 +56,12 @@ def idle_cores(since: CpuTimes | None = STARTED) -> int:
     return min(cores(), max(1, int(cores() - others + 0.5)))
 
 
-def choose(wanted: int | str = "auto", recorded: int | None = None) -> int:
-    """Resolve "auto": as many as OMP_NUM_THREADS says, as the run had that is resumed, or as cores are idle."""
-    given = os.environ.get(THREADS, "").partition(",")[0]
-    if wanted == "auto":
-        return int(given) if given.isdecimal() and int(given) else recorded or idle_cores()
-    return int(wanted)
-
-
-def decides(wanted: int | str, recorded: int | None) -> bool:
-    """Return whether `choose` counts the idle cores."""
-    return wanted == "auto" and THREADS not in os.environ and recorded is None
+def given(wanted: int | str = "auto", recorded: int | None = None) -> int | None:
+    """Return the threads that are wanted, that OMP_NUM_THREADS says, or that the resumed run had; None: any number."""
+    setting = os.environ.get(THREADS, "").partition(",")[0]
+    if wanted != "auto":
+        return int(wanted)
+    return int(setting) if setting.isdecimal() and int(setting) else recorded
 
 
 def shared_by(processes: int) -> dict[str, str]:

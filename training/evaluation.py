@@ -98,7 +98,9 @@ def choose_data(
     if wanted is None or (wanted == card["data"] and cards.is_bundled(card)):
         splits = read_training_data(file, read_splits)
         unchanged = cards.is_bundled(card) or card["training"].get("sha256") in (None, digest(splits))
-        return card["data"], splits, "those of the training" if unchanged else "changed"
+        if not unchanged:  # perhaps in its classes
+            return card["data"], with_labels_of(card["classes"], splits), "changed"
+        return card["data"], splits, "those of the training"
     if wanted in DATASETS:
         splits = read_splits(name=wanted)
         require_fit(wanted, splits, card)

@@ -19,11 +19,11 @@ GLIBC_KEEPS = ((-4, 0), (-1, -1))  # malloc.h: M_MMAP_MAX, no blocks of their ow
 
 
 def choose_accelerator(wanted: str, count: int | None = None) -> str:
-    """Resolve "auto", and set up this process for the device, with `count` threads or those of `threads.choose`.
+    """Resolve "auto", and set up this process for the device, with `count` threads or as `launch.threads` decides.
 
     Raises MachineError where CUDA is wanted and missing.
     """
-    torch.set_num_threads(count or threads.choose())
+    torch.set_num_threads(count or threads.given() or threads.idle_cores())
     available = torch.cuda.is_available()
     if not available:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # or torch looks for a GPU at every optimizer step, which takes 0.2 ms

@@ -119,7 +119,11 @@ def freeze(network: nn.Module, stages: list[str]) -> None:
             raise ValueError(f"freeze: there is no stage {name!r}{did_you_mean(name, children)}")
         children[name].requires_grad_(False)
     if not any(parameter.requires_grad for parameter in network.parameters()):
-        raise ValueError(f"freeze={','.join(stages)} leaves no weights to train." if stages else "it has no weights.")
+        raise ValueError(
+            f"freeze={','.join(stages)} leaves no weights to train."
+            if stages
+            else "the network has no weights to train."
+        )
 
 
 def is_frozen(stage: nn.Module) -> bool:

@@ -92,8 +92,8 @@ def run(
             best = BestWeights() if config.select == "best" else None
             compilation = Compilation() if config.compile else None
             contention = Contention(config.threads) if accelerator == "cpu" and peers.world == 1 else None
-            callbacks = [FiniteLoss(peers), EpochMetrics(), best, history, interruption, compilation]  # as in loop.py
-            callbacks.append(contention)
+            at_each_epoch = [FiniteLoss(peers), EpochMetrics(), best, history, interruption]  # as in loop.py
+            callbacks = [*at_each_epoch, contention, compilation]
             trainer = make_trainer(config, run_dir, peers, callbacks)
             module = ClassificationModule(
                 parts.network, parts.loss, parts.optimizer, parts.scheduler, l1=config.loss.l1, ema=config.ema

@@ -63,15 +63,14 @@ def test_a_process_that_computes_is_seen() -> None:
     assert after.own - before.own < 0.3
 
 
-def test_users_choice_comes_first_then_the_environment_then_the_run_then_idle_cores(
+def test_users_choice_comes_first_then_the_environment_then_the_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(threads, "idle_cores", lambda: 3)
-    assert threads.choose("auto") == 3
-    assert threads.choose("auto", recorded=2) == 2
+    assert threads.given("auto") is None
+    assert threads.given("auto", recorded=2) == 2
     monkeypatch.setenv("OMP_NUM_THREADS", "5,1")
-    assert threads.choose("auto", recorded=2) == 5
-    assert threads.choose(7, recorded=2) == 7
+    assert threads.given("auto", recorded=2) == 5
+    assert threads.given(7, recorded=2) == 7
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,23 @@ from conftest import RunTrain
         (["loss.label_smoothing=1"], "loss.label_smoothing=1 is not valid, it should be less than 1"),
         (["loss=focal", "loss.gamma=-1"], "loss.gamma=-1 is not valid"),
         (["loss.class_weights=[1,-1]"], "loss.class_weights.1=-1 is not valid"),
+        (
+            ["loss.class_weights=[1,2]"],
+            "loss._target_=training.losses.CrossEntropy fails: weight tensor should be defined",
+        ),
+        (["loss._target_=torch.nn.NoSuchLoss"], "loss._target_=torch.nn.NoSuchLoss cannot be imported"),
+        (["loss._target_=torch.nn.MultiMarginLoss", "+loss.power=2"], "unexpected keyword argument 'power'"),
+        (
+            ["loss._target_=torch.nn.CrossEntropyLoss", "+loss.reduction=none"],
+            "gives a tensor (64,), expected one number",
+        ),
+        (["loss._target_=torch.nn.MSELoss"], "loss._target_=torch.nn.MSELoss fails: "),
+        (
+            ["loss=focal", "loss.class_weights=[1,2]"],
+            "loss._target_=training.losses.Focal fails: weight tensor should be",
+        ),
+        (["loss.class_weights=[0,0,0,0,0,0,0,0,0,0]"], "gives nan, expected one number"),
+        (["loss=own"], "loss=own needs loss._target_, such as my_losses.Hinge."),
         (["data.augment.shift=1.5"], "data.augment.shift=1.5 is not valid"),
         (["data.augment.shift=29"], "data.augment.shift=29 is not valid, it should be a whole number from 0 to 28."),
         (["data.augment.horizontal_flip=2"], "data.augment.horizontal_flip=2 is not valid"),
