@@ -111,7 +111,7 @@ def prepare_streams() -> None:
 def run(program: Callable[[], int]) -> NoReturn:
     """Run a program and end the process with its exit status."""
     prepare_streams()
-    signals.install(_stop)
+    signals.install(stop)
     status = status_of(program)
     try:
         sys.stdout.flush()
@@ -130,7 +130,7 @@ def status_of(program: Callable[[], int]) -> int:
         return errors.report(error)[0]
 
 
-def _stop(number: int, _: object) -> NoReturn:
+def stop(number: int, _: object) -> NoReturn:
     """End the process at once: some imports would swallow an exception, and files are replaced whole anyway."""
     os.write(2, f"refzoo: stopped by {signal.Signals(number).name}.\n".encode())
     os._exit(128 + number)

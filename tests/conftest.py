@@ -4,6 +4,8 @@ import csv
 import functools
 import json
 import os
+import runpy
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +20,7 @@ import torch
 
 import train
 from data import idx
-from launch import flags
+from launch import flags, signals
 
 ROOT = Path(__file__).parents[1]  # of the repository
 CARD = {"data": "mnist", "input": {}, "classes": [], "metrics": {}, "training": {}, "versions": {}}
@@ -94,3 +96,12 @@ def run_program(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
         return Result(status, output, errors)
 
     return run
+
+
+def run_example(name: str, folder: Path, *arguments: str) -> dict[str, Any]:
+    """Run an example, as `python examples/<name>.py --output <folder>` does, and return what it has defined."""
+    with pytest.MonkeyPatch.context() as patch, signals.handling(signal.SIG_DFL):
+        patch.setattr(sys, "argv", [f"{name}.py", "--output", str(folder), *arguments])
+        patch.setattr(sys, "path", [str(ROOT / "examples"), *sys.path])
+        patch.setattr(idx, "read", read_once)
+        return runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__main__")

@@ -18,6 +18,7 @@ MAY_IMPORT = {  # folder: those below it, which it may import
     "reports": {"models", "data", "launch"},
     "training": {"models", "data", "launch"},
     "program": {"models", "data", "pictures", "launch", "reports", "training"},
+    "examples": {"models", "data", "pictures", "launch", "reports", "training"},
     "benchmarks": {"models", "data", "pictures", "launch", "reports", "training", "program"},
 }
 FILES = [path.relative_to(ROOT) for folder in MAY_IMPORT for path in ROOT.glob(f"{folder}/**/*.py")]
