@@ -1,10 +1,12 @@
 """Describe a network: its stages with their output shapes, parameters and multiply-adds."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from . import create, defaults
@@ -32,13 +34,28 @@ def describe(name: str, **arguments: Any) -> list[Stage]:
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as flops:
         network = create(name, **arguments).eval()
 
-        def record(stage: str, child: nn.Module, _: Any, output: Any) -> None:
-            tensor = output[0] if isinstance(output, tuple) else output  # a recurrent layer also returns its state
+        def record(stage: str, child: nn.Module, output: Tensor) -> None:
             parameters = sum(parameter.numel() for parameter in child.parameters())
             multiply_adds = flops.get_total_flops() // 2 - sum(earlier.multiply_adds for earlier in stages)
-            stages.append(Stage(stage, tuple(tensor.shape), parameters, multiply_adds))
+            stages.append(Stage(stage, tuple(output.shape), parameters, multiply_adds))
 
-        for stage, child in network.named_children():
-            child.register_forward_hook(partial(record, stage))
-        network(torch.empty(1, arguments["in_channels"], *height_and_width(name, arguments["image_size"])))
+        with watch_stages(network, record):
+            network(torch.empty(1, arguments["in_channels"], *height_and_width(name, arguments["image_size"])))
     return stages
+
+
+@contextmanager
+def watch_stages(network: nn.Module, record: Callable[[str, nn.Module, Tensor], None]) -> Iterator[None]:
+    """Call `record(name, stage, output)` for each stage as it runs, until the end of the context."""
+
+    def hook(name: str, stage: nn.Module, _: Any, output: Any) -> None:
+        record(
+            name, stage, output[0] if isinstance(output, tuple) else output
+        )  # a recurrent layer's is (output, state)
+
+    handles = [stage.register_forward_hook(partial(hook, name)) for name, stage in network.named_children()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

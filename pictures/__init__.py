@@ -18,7 +18,7 @@ from data.decode import FORMATS, decode, printable, quietly, read_file, to_pixel
 from . import digits, garments
 from .view import plain, to_grey, zoom_in
 
-__all__ = ["FORMATS", "POLARITIES", "Picture", "printable", "read"]
+__all__ = ["FORMATS", "POLARITIES", "Picture", "decode_picture", "printable", "read"]
 
 POLARITIES = ("auto", "light-on-dark", "dark-on-light")
 FINEST_JPEG = 1024  # pixels; a larger JPEG is decoded at a fraction of its size, at least this
@@ -36,21 +36,28 @@ class Picture(NamedTuple):
 def read(
     file: str, data: str, polarity: str = "auto", channels: int = 1, image_size: tuple[int, int] = (28, 28)
 ) -> Picture:
-    """Read the picture in `file` ("-" is standard input) and make it look like the images of the data set `data`.
-
-    For own data it is stored in `channels` (1 or 3) and resized to `image_size` (height, width), as for training, and
-    negated if `polarity` is "dark-on-light". Raises DataError if the file cannot be read or shows nothing.
-    """
+    """Read a picture in `file` ("-": standard input) as `decode_picture` does. A DataError begins with its name."""
     try:
-        with quietly():
-            if data in METHODS:
-                image, one_of_several = decode(read_file(file), plain, FINEST_JPEG)
-                pixels = normalise(image, data, polarity).round().clip(0, 255).astype(np.uint8)[None]
-            else:
-                stored, one_of_several = decode(read_file(file), lambda image: to_pixels(image, channels, image_size))
-                pixels = 255 - stored if polarity == "dark-on-light" else stored
+        return decode_picture(read_file(file), data, polarity, channels, image_size)
     except DataError as error:
         raise DataError(f"{'standard input' if file == '-' else printable(file)} {error}") from None
+
+
+def decode_picture(
+    content: bytes, data: str, polarity: str = "auto", channels: int = 1, image_size: tuple[int, int] = (28, 28)
+) -> Picture:
+    """Decode a picture and make it look like the images of the data set `data`.
+
+    For own data it is stored in `channels` (1 or 3) and resized to `image_size` (height, width), as for training, and
+    negated if `polarity` is "dark-on-light". Raises DataError if it is no image or shows nothing.
+    """
+    with quietly():
+        if data in METHODS:
+            image, one_of_several = decode(content, plain, FINEST_JPEG)
+            pixels = normalise(image, data, polarity).round().clip(0, 255).astype(np.uint8)[None]
+        else:
+            stored, one_of_several = decode(content, lambda image: to_pixels(image, channels, image_size))
+            pixels = 255 - stored if polarity == "dark-on-light" else stored
     return Picture(pixels, one_of_several)
 
 

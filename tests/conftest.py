@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: two processes run tests
@@ -81,6 +82,18 @@ def run_train(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: py
         return Run(status, output, errors, tmp_path / folder)
 
     return run
+
+
+@pytest.fixture
+def own_run(run_train: RunTrain, tmp_path: Path) -> Path:
+    """Train on own data: colour images of 12 x 10 pixels, red ones and blue ones. Return the run folder."""
+    images, labels = np.zeros((60, 12, 10, 3), np.uint8), np.arange(60) % 2
+    images[np.arange(60), ..., 2 * labels] = np.random.default_rng(0).integers(100, 256, (60, 12, 10))
+    np.savez(tmp_path / "colours.npz", images=images, labels=labels)
+    own = ("data=arrays", f"data.root={tmp_path / 'colours.npz'}", "data.train_size=38", "data.val_size=10")
+    run = run_train("model=mlp", *own, "batch_size=19", folder="own_run")
+    assert run.status == 0, run.errors
+    return run.folder
 
 
 @pytest.fixture

@@ -1,0 +1,76 @@
+"""Draw a digit in the browser, and see what the networks answer and why."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import threading
+from importlib.util import find_spec
+
+from launch import errors, flags, threads
+from models import WeightsError, cards
+
+EXAMPLES = """
+  demo.py                                                  all published weights
+  demo.py --weights lenet-mnist --weights runs/<run>       these networks
+  demo.py --host 0.0.0.0                                   for other machines of the network, too
+"""
+LARGEST_UPLOAD = "128mb"  # twice what a picture may have, so that a larger one gets the line of predict.py
+
+
+def main() -> int:
+    command = read_flags()
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported: it would report to its makers
+    from inspection import networks, page
+    from training import machine
+
+    device = machine.choose_accelerator(command.device, threads.given() or 1)  # one image is too little to share
+    loaded = [networks.load(source, device) for source in command.weights]
+    blocks = page.build(loaded)
+    try:
+        _, address, shared = blocks.launch(
+            server_name=command.host,
+            server_port=command.port,
+            share=command.share,
+            css_paths=page.STYLE,
+            max_file_size=LARGEST_UPLOAD,
+            footer_links=[],
+            ssr_mode=False,
+            quiet=True,
+            prevent_thread_lock=True,
+        )
+    except OSError as error:
+        raise errors.MachineError(
+            f"the page cannot be opened at {command.host} ({error}). Name another --port."
+        ) from None
+    print(f"{len(loaded)} networks at {shared or address} (Ctrl-C stops)", flush=True)
+    threading.Event().wait()
+    return 0
+
+
+def read_flags() -> argparse.Namespace:
+    parser = flags.Flags("demo.py", __doc__, EXAMPLES)
+    add = parser.add_argument
+    what = "a run folder, a weights file or a published name; repeat it for several (default: everything published)"
+    add("--weights", metavar="W", action="append", help=what)
+    host = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")  # gradio's own variables, which a hosting service sets
+    add("--host", default=host, help="the address to listen at (default: 127.0.0.1, this machine alone)")
+    add("--port", type=int, help="default: 7860, or the next free one")
+    add("--share", action="store_true", help="open a public address through gradio's servers")
+    add("--device", default="auto", help="auto (the default: CUDA if available), cpu or cuda")
+    command = parser.parse_args()
+    flags.check(command, device=flags.DEVICES)
+    if command.port is not None and not 0 < command.port < 2**16:
+        raise errors.SettingsError(f"--port is {command.port}, expected 1 to {2**16 - 1}.")
+    command.weights = list(dict.fromkeys(command.weights or cards.published()))
+    if not command.weights:
+        raise WeightsError("there are no published weights: the folder weights/ is empty. Name a run with --weights.")
+    for source in command.weights:
+        cards.locate(source)
+    if find_spec("gradio") is None:
+        raise errors.MachineError("the demo needs gradio. Run it with: uv run --extra demo demo.py")
+    return command
+
+
+if __name__ == "__main__":
+    flags.run(main)

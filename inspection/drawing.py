@@ -1,0 +1,83 @@
+"""Draw arrays as images for a web page: PNGs inside the page itself, so that no file is left anywhere."""
+
+import base64
+import io
+
+import numpy as np
+from matplotlib import colormaps
+from PIL import Image
+from torch import Tensor
+
+ALONG = 16  # maps side by side in a grid
+MOST = 32  # maps of a stage that are shown
+VALUES_ALONG = 64  # of a stage without maps
+MAP = 56  # pixels of the page, at least, of a map in a grid
+GAP = 4  # between two
+VALUE, ROW = 12, 5  # of a value of a stage without maps, of a value after a row
+
+
+def data_url(pixels: np.ndarray) -> str:
+    """Return a PNG of uint8 pixels, (H, W) or (H, W, 3 or 4), as an address that holds it."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def from_data_url(address: str) -> bytes:
+    """Return the content of an address that holds it."""
+    return base64.b64decode(address.partition(",")[2])
+
+
+def as_image(pixels: np.ndarray) -> np.ndarray:
+    """Return pixels (C, H, W), C 1 or 3, as `data_url` takes them."""
+    return pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
+
+
+def coloured(values: np.ndarray, signed: bool = False) -> np.ndarray:
+    """Map (H, W) to colours, uint8 (H, W, 3): from the smallest to the largest, or from blue over white to red."""
+    if signed:
+        largest = float(np.abs(values).max()) or 1
+        return (255 * colormaps["RdBu_r"](values / (2 * largest) + 0.5)[..., :3]).astype(np.uint8)
+    span = float(np.ptp(values)) or 1
+    return (255 * colormaps["viridis"]((values - values.min()) / span)[..., :3]).astype(np.uint8)
+
+
+def enlarged(pixels: np.ndarray, factor: int) -> np.ndarray:
+    """Repeat the pixels (H, W, ...) in both directions, so that each stays visible."""
+    return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def grid(maps: Tensor, signed: bool = False) -> np.ndarray:
+    """Lay out the first maps of (count, H, W) in rows, each in the whole range of colours: uint8 (rows, columns, 4)."""
+    drawn = [enlarged(coloured(each, signed), -(-MAP // max(each.shape))) for each in maps[:MOST].numpy()]
+    along = min(len(drawn), ALONG)
+    height, width = drawn[0].shape[0] + GAP, drawn[0].shape[1] + GAP
+    sheet = np.zeros((-(-len(drawn) // along) * height - GAP, along * width - GAP, 4), np.uint8)
+    for place, each in enumerate(drawn):
+        top, left = place // along * height, place % along * width
+        sheet[top : top + each.shape[0], left : left + each.shape[1]] = np.insert(each, 3, 255, axis=2)
+    return sheet
+
+
+def stage_image(output: Tensor) -> np.ndarray:
+    """Draw the output of a stage for one image: uint8 (height, width, 3 or 4).
+
+    (1, C, H, W) are C maps, (1, D) are D values, (T, 1, D) are D values after each of T rows of the image.
+    """
+    if output.dim() == 4:
+        return grid(output[0])
+    if output.dim() == 3:
+        return enlarged(coloured(output[:, 0].numpy()), ROW)
+    values = output.flatten().numpy()
+    along = min(len(values), VALUES_ALONG)
+    return enlarged(coloured(np.pad(values, (0, -len(values) % along), mode="edge").reshape(-1, along)), VALUE)
+
+
+def described(output: Tensor) -> str:
+    """Say what `stage_image` shows."""
+    if output.dim() == 4:
+        _, channels, height, width = output.shape
+        return f"{channels} maps of {height} x {width}" + (f", the first {MOST}" if channels > MOST else "")
+    if output.dim() == 3:
+        return f"{output.shape[2]} values after each of {len(output)} rows"
+    return f"{output.numel()} values"
