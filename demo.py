@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import threading
 from importlib.util import find_spec
 
@@ -21,28 +22,23 @@ LARGEST_UPLOAD = "128mb"  # twice what a picture may have, so that a larger one 
 def main() -> int:
     command = read_flags()
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported: it would report to its makers
-    from inspection import networks, page
+    from inspection import layout, networks
     from training import machine
 
     device = machine.choose_accelerator(command.device, threads.given() or 1)  # one image is too little to share
     loaded = [networks.load(source, device) for source in command.weights]
-    blocks = page.build(loaded)
-    try:
-        _, address, shared = blocks.launch(
-            server_name=command.host,
-            server_port=command.port,
-            share=command.share,
-            css_paths=page.STYLE,
-            max_file_size=LARGEST_UPLOAD,
-            footer_links=[],
-            ssr_mode=False,
-            quiet=True,
-            prevent_thread_lock=True,
-        )
-    except OSError as error:
-        raise errors.MachineError(
-            f"the page cannot be opened at {command.host} ({error}). Name another --port."
-        ) from None
+    blocks = layout.build(loaded)
+    _, address, shared = blocks.launch(
+        server_name=command.host,
+        server_port=command.port,
+        share=command.share,
+        css_paths=layout.STYLE,
+        max_file_size=LARGEST_UPLOAD,
+        footer_links=[],
+        ssr_mode=False,
+        quiet=True,
+        prevent_thread_lock=True,
+    )
     print(f"{len(loaded)} networks at {shared or address} (Ctrl-C stops)", flush=True)
     threading.Event().wait()
     return 0
@@ -62,6 +58,7 @@ def read_flags() -> argparse.Namespace:
     flags.check(command, device=flags.DEVICES)
     if command.port is not None and not 0 < command.port < 2**16:
         raise errors.SettingsError(f"--port is {command.port}, expected 1 to {2**16 - 1}.")
+    require_free(command.host, command.port)
     command.weights = list(dict.fromkeys(command.weights or cards.published()))
     if not command.weights:
         raise WeightsError("there are no published weights: the folder weights/ is empty. Name a run with --weights.")
@@ -70,6 +67,19 @@ def read_flags() -> argparse.Namespace:
     if find_spec("gradio") is None:
         raise errors.MachineError("the demo needs gradio. Run it with: uv run --extra demo demo.py")
     return command
+
+
+def require_free(host: str, port: int | None) -> None:
+    """Raise MachineError if this machine cannot listen at an address; None is any free port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, os.name == "posix")  # as servers do
+            listener.bind((host, port or 0))
+    except OSError as error:
+        raise errors.MachineError(
+            f"{host}, port {port or 'any'}, is not free ({error.strerror}). Name others."
+        ) from None
 
 
 if __name__ == "__main__":

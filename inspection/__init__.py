@@ -1,4 +1,4 @@
 """Show what trained networks answer, and why: side by side, stage by stage, where they look, where they err.
 
-`page` puts all of it on the page of demo.py; the other files know nothing of a browser.
+For the page of demo.py `views` writes them as HTML, `page` answers its events, and `layout` builds it with gradio.
 """

@@ -1,12 +1,11 @@
-"""Build the page of demo.py: a canvas, the answers of all networks, and what lies inside the chosen one."""
+"""Answer the events of the page of demo.py. `layout` says which event calls what."""
 
 import functools
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import gradio as gr
 import numpy as np
 import torch
 
@@ -19,14 +18,6 @@ from . import drawing, views
 from .mistakes import find_mistakes, read_test_images
 from .networks import Form, Trained, ask, live
 
-HERE = Path(__file__).parent
-STYLE = HERE / "style.css"
-TITLE = "<h1>refzoo</h1><p>Draw, and see what each network of the zoo answers. Click one to look inside it.</p>"
-CANVAS = '<canvas width="280" height="280"></canvas><button>Clear</button>'
-CHOOSE = """element.addEventListener("click", (event) => {
-  const chosen = event.target.closest("[data-choose]");
-  if (chosen) trigger("choose", { chosen: chosen.dataset.choose });
-});"""
 REPORT_EVERY = 0.5  # seconds, while mistakes are looked for
 
 
@@ -37,7 +28,7 @@ class Shown(NamedTuple):
     pixels: dict[Form, np.ndarray]  # uint8 (C, H, W); empty if nothing can be seen
 
 
-Looked = tuple[Shown | None, str, str]  # the picture, what is seen of it, the table of answers
+Looked = tuple[Shown, str, str]  # the picture, what is seen of it, the table of answers
 
 
 class Page:
@@ -124,67 +115,3 @@ class Page:
         shown = Shown(drawing.from_data_url(on_canvas), {chosen.form: pixels})
         data = chosen.card["data"]
         return shown, views.seen([pixels]), self.table(shown, data, source), on_canvas, data, source
-
-
-def build(networks: Sequence[Trained]) -> gr.Blocks:
-    """Lay out the page and connect its events. One request is answered at a time, the others wait."""
-    page = Page(networks)
-    first = page.data_sets[0]
-    best = page.best(first)
-    part: Any = functools.partial(gr.HTML, apply_default_css=False)
-    with gr.Blocks(title="refzoo: draw a digit", analytics_enabled=False, delete_cache=(600, 600)) as blocks:
-        gr.HTML(TITLE)
-        shown, chosen = gr.State(None), gr.State(best)
-        data = gr.Radio(page.data_sets, value=first, label="Networks trained on", visible=len(page.data_sets) > 1)
-        with gr.Row():
-            with gr.Column(scale=2, min_width=300):
-                script = (HERE / "canvas.js").read_text(encoding="utf-8")
-                canvas = part(html_template=CANVAS, js_on_load=script, elem_id="canvas")
-                seen = part(views.EMPTY, elem_id="seen")
-                file = gr.File(label="Or drop a picture", height=120, elem_id="file")
-            with gr.Column(scale=3, min_width=340):
-                answers = part(page.table(None, first, best), js_on_load=CHOOSE, elem_id="answers")
-        with gr.Tab("Look inside"):
-            inside = part(next(page.inside(None, best)), elem_id="inside")
-        with gr.Tab("Mistakes"):
-            find = gr.Button("Find the mistakes of the chosen network on its test images", elem_id="find")
-            mistakes = part(js_on_load=CHOOSE, elem_id="mistakes")
-
-        def draw(data: str, chosen: str, event: gr.EventData) -> Looked:
-            return page.look(drawing.from_data_url(event.image), data, chosen, only_live=True)
-
-        def lift(data: str, chosen: str, event: gr.EventData) -> Looked:
-            return page.look(drawing.from_data_url(event.image), data, chosen)
-
-        def change_data(picture: Shown | None, data: str, request: gr.Request) -> tuple[*Looked, str, str]:
-            page.stop_search(str(request.session_hash))
-            best = page.best(data)
-            if picture is None:
-                return None, views.EMPTY, page.table(None, data, best), best, ""
-            return *page.look(picture.source, data, best), best, ""
-
-        def choose(picture: Shown | None, data: str, event: gr.EventData, request: gr.Request) -> tuple[str, str, str]:
-            page.stop_search(str(request.session_hash))
-            return page.table(picture, data, event.chosen), event.chosen, ""
-
-        def find_mistakes(chosen: str, request: gr.Request) -> Iterator[str]:
-            yield from page.mistakes(chosen, str(request.session_hash))
-
-        def load_mistake(event: gr.EventData) -> tuple[*Looked, str, str, str]:
-            return page.load_mistake(event.chosen)
-
-        settings: Any = {"concurrency_id": "networks", "concurrency_limit": 1, "trigger_mode": "always_last"}
-        settings |= {"show_progress": "hidden", "api_visibility": "private"}
-        looked = [shown, seen, answers]
-        canvas.draw(draw, [data, chosen], looked, **settings)
-        for event in (
-            canvas.lift(lift, [data, chosen], looked, **settings),
-            file.upload(page.look, [file, data, chosen], looked, **settings),
-            data.input(change_data, [shown, data], [*looked, chosen, mistakes], **settings),
-            answers.choose(choose, [shown, data], [answers, chosen, mistakes], **settings),
-            mistakes.choose(load_mistake, [], [*looked, canvas, data, chosen], **settings),
-        ):
-            event.then(page.inside, [shown, chosen], inside, **settings)
-        settings |= {"concurrency_id": "mistakes", "concurrency_limit": 2}  # beside the drawing; the next ends the last
-        find.click(find_mistakes, chosen, mistakes, **settings)
-    return blocks

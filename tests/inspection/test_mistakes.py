@@ -39,5 +39,5 @@ def test_own_data_that_are_gone_are_reported(own_run: Path) -> None:
     trained = networks.load(str(own_run))
     assert len(read_test_images(trained, load).labels) > 0
     Path(trained.card["training"]["root"]).rename(own_run / "moved")
-    with pytest.raises(DataError, match="colours.npz"):
+    with pytest.raises(DataError, match="colours"):
         read_test_images(trained, load)

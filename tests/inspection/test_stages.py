@@ -39,9 +39,9 @@ def test_stages_are_those_that_python_m_models_lists(name: str, image: torch.Ten
 def test_output_of_a_stage_is_that_of_the_modules_up_to_it(image: torch.Tensor) -> None:
     trained = networks.load("lenet-mnist")
     outputs = stages.stage_outputs(trained, image)
-    network = trained.network
+    stage = dict(trained.network.named_children())
     with torch.no_grad():
-        c3 = network.c3(network.s2(network.c1(trained.preprocess(image))))
+        c3 = stage["c3"](stage["s2"](stage["c1"](trained.preprocess(image))))
     torch.testing.assert_close(outputs["c3"], c3)
 
 

@@ -1,0 +1,112 @@
+"""Test demo.py: its flags, its errors, that it listens on this machine alone, and asks no other for anything."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, RunProgram
+
+import demo
+
+WATCHED = """
+import runpy, sys
+def watch(event, arguments):
+    if event in ("socket.connect", "socket.bind") and isinstance(arguments[1], tuple):
+        print(event, arguments[1][0], file=sys.stderr, flush=True)
+    if event == "socket.getaddrinfo":
+        print(event, arguments[0], file=sys.stderr, flush=True)
+sys.addaudithook(watch)
+sys.argv = ["demo.py", *sys.argv[1:]]
+runpy.run_path("demo.py", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "line"),
+    [
+        (["--weights", "lenet-mnits"], 4, "there are no published weights 'lenet-mnits'"),
+        (["--weights", "no/such/run"], 4, "there are no weights at no/such/run."),
+        (["--port", "99999"], 2, "--port is 99999, expected 1 to 65535."),
+        (["--device", "gpu"], 2, "there is no --device 'gpu'"),
+        (["lenet-mnist"], 2, "unrecognized arguments: lenet-mnist."),
+    ],
+)
+def test_wrong_command_is_answered_in_one_line(
+    run_program: RunProgram, arguments: list[str], status: int, line: str
+) -> None:
+    result = run_program(demo, *arguments)
+    assert result.status == status
+    assert result.errors.startswith(f"refzoo: {line}")
+    assert result.errors.count("\n") == 1
+
+
+def test_missing_gradio_is_answered_with_the_command_that_installs_it(
+    run_program: RunProgram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "find_spec", lambda _: None)
+    result = run_program(demo, "--weights", "lenet-mnist")
+    assert (result.status, result.errors) == (
+        5,
+        "refzoo: the demo needs gradio. Run it with: uv run --extra demo demo.py\n",
+    )
+
+
+def test_help_and_wrong_flags_import_neither_torch_nor_gradio() -> None:
+    script = "import sys, demo\nsys.argv = ['demo.py', '--port', '0']\n"
+    script += "try:\n demo.main()\nexcept Exception: print(*{'torch', 'gradio', 'numpy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_address_that_is_taken_or_not_of_this_machine_is_answered_at_once(run_program: RunProgram) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = run_program(demo, "--port", str(port))
+    assert result.status == 5
+    assert result.errors == f"refzoo: 127.0.0.1, port {port}, is not free (Address already in use). Name others.\n"
+    assert run_program(demo, "--host", "192.0.2.1").status == 5  # RFC 5737: an address for documentation
+
+
+@pytest.mark.slow
+def test_page_is_served_on_this_machine_alone_and_nothing_else_is_asked(tmp_path: Path) -> None:
+    pytest.importorskip("gradio")
+    with serving(tmp_path) as (process, address):
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", address)
+        with urllib.request.urlopen(address, timeout=60) as page:
+            html = page.read().decode()
+        assert "refzoo: draw a digit" in html
+        assert not re.findall(r'(?:src|href)="https?://(?!127\.0\.0\.1)', html)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    asked = {line.split(maxsplit=1)[1] for line in errors.splitlines() if line.startswith("socket.")}
+    assert asked <= {"127.0.0.1", "localhost", "::1"}, asked
+    assert errors.splitlines()[-1] == "refzoo: stopped by SIGINT."
+
+
+@contextmanager
+def serving(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Start demo.py with two networks at a free port; yield the process and its address, when the page is there."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    weights = ("--weights", "lenet-mnist", "--weights", "lenet-fashion_mnist", "--port", str(port))
+    command = [sys.executable, "-c", WATCHED, *weights, *arguments]
+    environment = {**os.environ, "GRADIO_TEMP_DIR": str(folder)}
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        yield process, process.stdout.readline().split()[3]
+    finally:
+        process.kill()
+        process.wait()
