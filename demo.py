@@ -21,6 +21,7 @@ LARGEST_UPLOAD = "128mb"  # twice what a picture may have, so that a larger one 
 
 def main() -> int:
     command = read_flags()
+    print(f"loading {len(command.weights)} networks ...", flush=True)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported: it would report to its makers
     from inspection import layout, networks
     from training import machine

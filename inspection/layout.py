@@ -70,10 +70,10 @@ def build(networks: Sequence[Trained]) -> gr.Blocks:
         def load_mistake(event: gr.EventData) -> tuple[*Looked, str, str, str]:
             return page.load_mistake(event.chosen)
 
-        settings: Any = {"concurrency_id": "networks", "concurrency_limit": 1, "trigger_mode": "always_last"}
+        settings: Any = {"concurrency_id": "networks", "concurrency_limit": 1, "trigger_mode": "multiple"}
         settings |= {"show_progress": "hidden", "api_visibility": "private"}
         looked = [shown, seen, answers]
-        canvas.draw(draw, [data, chosen], looked, **settings)
+        canvas.draw(draw, [data, chosen], looked, **settings | {"trigger_mode": "once"})  # at the pace of the answers
         for event in (
             canvas.lift(lift, [data, chosen], looked, **settings),
             file.upload(page.look, [file, data, chosen], looked, **settings),

@@ -1,7 +1,9 @@
 """Test demo.py: its flags, its errors, that it listens on this machine alone, and asks no other for anything."""
 
+import math
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,12 +12,18 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT, RunProgram
 
 import demo
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+ANSWERED = """wanted => {
+    const found = [...document.querySelectorAll("#answers .answer b")].map(each => each.innerText);
+    return found.join() == wanted.join();
+}"""
 WATCHED = """
 import runpy, sys
 def watch(event, arguments):
@@ -85,28 +93,85 @@ def test_page_is_served_on_this_machine_alone_and_nothing_else_is_asked(tmp_path
         assert "refzoo: draw a digit" in html
         assert not re.findall(r'(?:src|href)="https?://(?!127\.0\.0\.1)', html)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
-    assert process.returncode == 130
+        assert process.wait(timeout=30) == 130
+    errors = (tmp_path / "stderr").read_text()
     asked = {line.split(maxsplit=1)[1] for line in errors.splitlines() if line.startswith("socket.")}
     assert asked <= {"127.0.0.1", "localhost", "::1"}, asked
     assert errors.splitlines()[-1] == "refzoo: stopped by SIGINT."
 
 
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")
+def test_page_in_a_browser(tmp_path: Path) -> None:
+    playwright = pytest.importorskip("playwright.sync_api")
+    with serving(tmp_path) as (_, address), playwright.sync_playwright() as library:
+        browser = library.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        for width, scheme in ((1280, "light"), (390, "dark")):
+            page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+            page.set_default_timeout(120_000)
+            asked: list[str] = []
+            wrong: list[str] = []
+            page.on("request", lambda request, asked=asked: asked.append(request.url))
+            page.on("pageerror", lambda error, wrong=wrong: wrong.append(str(error)))
+            page.goto(address)
+            draw(page, [(150, 40), (130, 240)])
+            page.wait_for_function(ANSWERED, arg=["1", "1"])
+            page.locator("#canvas button").click()
+            page.locator("#seen .wrong", has_text="the canvas shows nothing").wait_for()
+            draw(
+                page,
+                [(140 + round(70 * math.sin(turn / 5)), 140 - round(90 * math.cos(turn / 5))) for turn in range(33)],
+            )
+            page.wait_for_function(ANSWERED, arg=["0", "0"])
+            page.locator("#file input").set_input_files(ROOT / "samples" / "digits" / "2_ink.webp")
+            page.wait_for_function(ANSWERED, arg=["2", "2"])
+            page.locator("#answers button", has_text="gru").click()
+            page.locator("#inside figure", has_text="Probabilities after each row").wait_for()
+            page.locator("#inside figure", has_text="recurrent").wait_for()
+            page.get_by_role("tab", name="Mistakes").click()
+            page.locator("#find").click()
+            page.locator("#mistakes p", has_text="of 10000 test images wrong").wait_for()
+            page.locator("#mistakes button").first.click()
+            page.wait_for_function("document.querySelector('#answers .chosen b').innerText != '2'")
+            page.get_by_label("fashion_mnist").click()
+            page.wait_for_function("document.querySelectorAll('#answers .answer b').length == 1")
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert page.evaluate("document.body.classList.contains('dark')") == (scheme == "dark")
+            assert wrong == []
+            assert {url.split("/")[2] for url in asked if not url.startswith(("data:", "blob:"))} == {
+                address.split("/")[2]
+            }
+            page.close()
+        browser.close()
+
+
+def draw(page: Any, points: list[tuple[int, int]]) -> None:
+    """Draw a line through points of the canvas with the mouse."""
+    box = page.locator("#canvas canvas").bounding_box()
+    (x, y), *others = points
+    page.mouse.move(box["x"] + x, box["y"] + y)
+    page.mouse.down()
+    for x, y in others:
+        page.mouse.move(box["x"] + x, box["y"] + y, steps=4)
+    page.mouse.up()
+
+
 @contextmanager
-def serving(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Start demo.py with two networks at a free port; yield the process and its address, when the page is there."""
+def serving(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Start demo.py with three networks at a free port; yield the process and its address, when the page is there."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    weights = ("--weights", "lenet-mnist", "--weights", "lenet-fashion_mnist", "--port", str(port))
-    command = [sys.executable, "-c", WATCHED, *weights, *arguments]
+    weights = [f"--weights={name}" for name in ("lenet-mnist", "gru-mnist", "lenet-fashion_mnist")]
+    command = [sys.executable, "-c", WATCHED, *weights, f"--port={port}"]
     environment = {**os.environ, "GRADIO_TEMP_DIR": str(folder)}
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    with (folder / "stderr").open("w") as errors:  # a pipe that nobody reads would fill up
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True)
     try:
         assert process.stdout is not None
+        assert process.stdout.readline() == "loading 3 networks ...\n"
         yield process, process.stdout.readline().split()[3]
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
