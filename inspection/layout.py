@@ -36,9 +36,9 @@ def build(networks: Sequence[Trained]) -> gr.Blocks:
                 script = (HERE / "canvas.js").read_text(encoding="utf-8")
                 canvas = part(html_template=CANVAS, js_on_load=script, elem_id="canvas")
                 seen = part(views.EMPTY, elem_id="seen")
-                file = gr.File(label="Or drop a picture", height=120, elem_id="file")
             with gr.Column(scale=3, min_width=340):
                 answers = part(page.table(None, first, best), js_on_load=CHOOSE, elem_id="answers")
+                file = gr.File(label="Or drop a picture", height=120, elem_id="file")
         with gr.Tab("Look inside"):
             inside = part(next(page.inside(None, best)), elem_id="inside")
         with gr.Tab("Mistakes"):
