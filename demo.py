@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import socket
+import tempfile
 import threading
 from importlib.util import find_spec
+from typing import NoReturn
 
-from launch import errors, flags, threads
+from launch import errors, flags, signals, threads
 from models import WeightsError, cards
 
 EXAMPLES = """
@@ -22,27 +25,46 @@ LARGEST_UPLOAD = "128mb"  # twice what a picture may have, so that a larger one 
 def main() -> int:
     command = read_flags()
     print(f"loading {len(command.weights)} networks ...", flush=True)
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported: it would report to its makers
-    from inspection import layout, networks
-    from training import machine
+    with tempfile.TemporaryDirectory() as uploads:
+        set_up_gradio(uploads, command.host)
+        with signals.deferred():
+            from inspection import layout, networks
+            from training import machine
 
-    device = machine.choose_accelerator(command.device, threads.given() or 1)  # one image is too little to share
-    loaded = [networks.load(source, device) for source in command.weights]
-    blocks = layout.build(loaded)
-    _, address, shared = blocks.launch(
-        server_name=command.host,
-        server_port=command.port,
-        share=command.share,
-        css_paths=layout.STYLE,
-        max_file_size=LARGEST_UPLOAD,
-        footer_links=[],
-        ssr_mode=False,
-        quiet=True,
-        prevent_thread_lock=True,
-    )
-    print(f"{len(loaded)} networks at {shared or address} (Ctrl-C stops)", flush=True)
-    threading.Event().wait()
+        with signals.handling(stop):
+            device = machine.choose_accelerator(
+                command.device, threads.given() or 1
+            )  # one image is too little to share
+            blocks = layout.build([networks.load(source, device) for source in command.weights])
+            _, address, shared = blocks.launch(
+                server_name=command.host,
+                server_port=command.port,
+                share=command.share,
+                css_paths=layout.STYLE,
+                max_file_size=LARGEST_UPLOAD,
+                footer_links=[],
+                ssr_mode=False,
+                quiet=True,
+                prevent_thread_lock=True,
+            )
+            print(f"{len(command.weights)} networks at {shared or address} (Ctrl-C stops)", flush=True)
+            try:
+                threading.Event().wait()
+            finally:
+                blocks.close(verbose=False)
     return 0
+
+
+def set_up_gradio(uploads: str, host: str) -> None:
+    """Tell gradio, before it is imported, where uploads belong, and to ask for nothing outside of this machine."""
+    os.environ.setdefault("GRADIO_TEMP_DIR", uploads)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # it would report to its makers
+    for name in ("NO_PROXY", "no_proxy"):  # it asks for its own page, which no proxy finds
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), "localhost", host)))
+
+
+def stop(number: int, _: object) -> NoReturn:
+    raise errors.Interrupted(f"stopped by {signal.Signals(number).name}", 128 + number)
 
 
 def read_flags() -> argparse.Namespace:
@@ -72,9 +94,8 @@ def read_flags() -> argparse.Namespace:
 
 def require_free(host: str, port: int | None) -> None:
     """Raise MachineError if this machine cannot listen at an address; None is any free port."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        with socket.socket(family) as listener:
+        with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, os.name == "posix")  # as servers do
             listener.bind((host, port or 0))
     except OSError as error:

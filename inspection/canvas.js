@@ -16,6 +16,7 @@ function send(what) {
   trigger(what, { image: canvas.toDataURL("image/png") });
 }
 canvas.addEventListener("pointerdown", (event) => {
+  if (event.button || !event.isPrimary) return; // the other buttons of a mouse, a second finger
   canvas.setPointerCapture(event.pointerId);
   drawing = true;
   Object.assign(pen, { lineWidth: canvas.width / 12, lineCap: "round", lineJoin: "round", strokeStyle: "black" });
@@ -25,23 +26,29 @@ canvas.addEventListener("pointerdown", (event) => {
   pen.stroke();
 });
 canvas.addEventListener("pointermove", (event) => {
-  if (!drawing) return;
+  if (!drawing || !event.isPrimary) return;
   pen.lineTo(...point(event));
   pen.stroke();
   if (Date.now() - last > WAIT) send("draw");
 });
 for (const end of ["pointerup", "pointercancel"])
-  canvas.addEventListener(end, () => {
-    if (drawing) send("lift");
+  canvas.addEventListener(end, (event) => {
+    if (!drawing || !event.isPrimary) return;
     drawing = false;
+    send("lift");
   });
 element.querySelector("button").addEventListener("click", () => {
   clear();
   send("lift");
 });
+for (const kind of ["dragover", "drop"]) // a file that misses its place must not replace the page
+  window.addEventListener(kind, (event) => event.preventDefault());
 watch("value", () => { // an image to change: the address of a PNG
   const image = new Image();
-  image.onload = () => pen.drawImage(image, 0, 0, canvas.width, canvas.height);
+  image.onload = () => {
+    pen.drawImage(image, 0, 0, canvas.width, canvas.height);
+    canvas.scrollIntoView({ block: "nearest" });
+  };
   if (props.value) image.src = props.value;
 });
 clear();

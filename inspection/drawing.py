@@ -25,7 +25,7 @@ def data_url(pixels: np.ndarray) -> str:
 
 def from_data_url(address: str) -> bytes:
     """Return the content of an address that holds it."""
-    return base64.b64decode(address.partition(",")[2])
+    return base64.b64decode(address.partition(",")[2], validate=True)
 
 
 def as_image(pixels: np.ndarray) -> np.ndarray:
@@ -33,10 +33,13 @@ def as_image(pixels: np.ndarray) -> np.ndarray:
     return pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
 
 
-def coloured(values: np.ndarray, signed: bool = False) -> np.ndarray:
-    """Map (H, W) to colours, uint8 (H, W, 3): from the smallest to the largest, or from blue over white to red."""
+def coloured(values: np.ndarray, signed: bool = False, least: float = 0) -> np.ndarray:
+    """Map (H, W) to colours, uint8 (H, W, 3): from the smallest to the largest, or from blue over white to red.
+
+    Signed values get the strongest colours at the largest absolute value, or at `least` if that is larger.
+    """
     if signed:
-        largest = float(np.abs(values).max()) or 1
+        largest = max(float(np.abs(values).max()), least) or 1
         return (255 * colormaps["RdBu_r"](values / (2 * largest) + 0.5)[..., :3]).astype(np.uint8)
     span = float(np.ptp(values)) or 1
     return (255 * colormaps["viridis"]((values - values.min()) / span)[..., :3]).astype(np.uint8)
@@ -62,22 +65,24 @@ def grid(maps: Tensor, signed: bool = False) -> np.ndarray:
 def stage_image(output: Tensor) -> np.ndarray:
     """Draw the output of a stage for one image: uint8 (height, width, 3 or 4).
 
-    (1, C, H, W) are C maps, (1, D) are D values, (T, 1, D) are D values after each of T rows of the image.
+    (1, C, H, W) are C maps, (1, C, 1, 1) and (1, D) values, (T, 1, D) are D values after each of T rows of the image.
     """
-    if output.dim() == 4:
+    if output.dim() == 4 and output.shape[2:].numel() > 1:
         return grid(output[0])
     if output.dim() == 3:
         return enlarged(coloured(output[:, 0].numpy()), ROW)
     values = output.flatten().numpy()
     along = min(len(values), VALUES_ALONG)
-    return enlarged(coloured(np.pad(values, (0, -len(values) % along), mode="edge").reshape(-1, along)), VALUE)
+    colours = np.insert(coloured(values[None])[0], 3, 255, axis=1)  # (values, 4); what fills the last row is clear
+    return enlarged(np.pad(colours, ((0, -len(values) % along), (0, 0))).reshape(-1, along, 4), VALUE)
 
 
 def described(output: Tensor) -> str:
     """Say what `stage_image` shows."""
     if output.dim() == 4:
         _, channels, height, width = output.shape
-        return f"{channels} maps of {height} x {width}" + (f", the first {MOST}" if channels > MOST else "")
+        first = f", the first {MOST}" if channels > MOST and height * width > 1 else ""
+        return f"{channels} maps of {height} x {width}{first}"
     if output.dim() == 3:
         return f"{output.shape[2]} values after each of {len(output)} rows"
     return f"{output.numel()} values"

@@ -14,7 +14,8 @@ from .page import Looked, Page, Shown
 HERE = Path(__file__).parent
 STYLE = HERE / "style.css"
 TITLE = "<h1>refzoo</h1><p>Draw, and see what each network of the zoo answers. Click one to look inside it.</p>"
-CANVAS = '<canvas width="280" height="280"></canvas><button>Clear</button>'
+CANVAS = '<canvas width="280" height="280" role="img" aria-label="Draw here"></canvas><button>Clear</button>'
+MOST_WAITING = 100  # requests
 CHOOSE = """element.addEventListener("click", (event) => {
   const chosen = event.target.closest("[data-choose]");
   if (chosen) trigger("choose", { chosen: chosen.dataset.choose });
@@ -22,7 +23,11 @@ CHOOSE = """element.addEventListener("click", (event) => {
 
 
 def build(networks: Sequence[Trained]) -> gr.Blocks:
-    """Lay out the page and connect its events. One request is answered at a time, the others wait."""
+    """Lay out the page and connect its events.
+
+    One picture is decoded and answered at a time, the others wait; beside it one network is looked into, and two are
+    searched for mistakes.
+    """
     page = Page(networks)
     first = page.data_sets[0]
     best = page.best(first)
@@ -51,6 +56,9 @@ def build(networks: Sequence[Trained]) -> gr.Blocks:
         def lift(data: str, chosen: str, event: gr.EventData) -> Looked:
             return page.look(drawing.from_data_url(event.image), data, chosen)
 
+        def drop(path: str, data: str, chosen: str) -> tuple[*Looked, None]:
+            return *page.open(path, data, chosen), None  # the next one can be dropped
+
         def change_data(
             picture: Shown | None, data: str, request: gr.Request
         ) -> tuple[Shown | None, str, str, str, str]:
@@ -58,14 +66,15 @@ def build(networks: Sequence[Trained]) -> gr.Blocks:
             best = page.best(data)
             if picture is None:
                 return None, views.EMPTY, page.table(None, data, best), best, ""
-            return *page.look(picture.source, data, best), best, ""
+            return *page.look(picture.content, data, best, picture.name), best, ""
 
         def choose(picture: Shown | None, data: str, event: gr.EventData, request: gr.Request) -> tuple[str, str, str]:
             page.stop_search(str(request.session_hash))
             return page.table(picture, data, event.chosen), event.chosen, ""
 
-        def find_mistakes(chosen: str, request: gr.Request) -> Iterator[str]:
+        def find_mistakes(chosen: str, request: gr.Request) -> Iterator[Any]:
             yield from page.mistakes(chosen, str(request.session_hash))
+            yield gr.skip()  # gradio sends the last one again at the end, when the page may show something else
 
         def load_mistake(event: gr.EventData) -> tuple[*Looked, str, str, str]:
             return page.load_mistake(event.chosen)
@@ -76,12 +85,12 @@ def build(networks: Sequence[Trained]) -> gr.Blocks:
         canvas.draw(draw, [data, chosen], looked, **settings | {"trigger_mode": "once"})  # at the pace of the answers
         for event in (
             canvas.lift(lift, [data, chosen], looked, **settings),
-            file.upload(page.look, [file, data, chosen], looked, **settings),
+            file.upload(drop, [file, data, chosen], [*looked, file], **settings),
             data.input(change_data, [shown, data], [*looked, chosen, mistakes], **settings),
             answers.choose(choose, [shown, data], [answers, chosen, mistakes], **settings),
             mistakes.choose(load_mistake, [], [*looked, canvas, data, chosen], **settings),
         ):
-            event.then(page.inside, [shown, chosen], inside, **settings)
-        settings |= {"concurrency_id": "mistakes", "concurrency_limit": 2}  # beside the drawing; the next ends the last
+            event.then(page.inside, [shown, chosen], inside, **settings | {"concurrency_id": "inside"})
+        settings |= {"concurrency_id": "mistakes", "concurrency_limit": 2}  # the next one ends the last
         find.click(find_mistakes, chosen, mistakes, **settings)
-    return blocks
+    return blocks.queue(max_size=MOST_WAITING)

@@ -11,7 +11,7 @@ from training.evaluation import read_training_data
 
 from .networks import Trained
 
-AT_ONCE = 128  # images
+LONGEST = 200  # ms of a batch: what the page asks of the same network waits for it
 
 
 class Mistake(NamedTuple):
@@ -29,10 +29,11 @@ def read_test_images(trained: Trained, read_splits: Callable[..., Splits]) -> Im
 def find_mistakes(trained: Trained, test: Images) -> Iterator[tuple[int, list[Mistake]]]:
     """Yield, again and again, how many images were looked at, and the mistakes in them, the most confident first."""
     found: list[Mistake] = []
-    for begin in range(0, len(test.labels), AT_ONCE):
-        images, labels = test.part(begin, begin + AT_ONCE)
+    size = min(128, max(1, int(LONGEST / max(trained.milliseconds, 1))))
+    for begin in range(0, len(test.labels), size):
+        images, labels = test.part(begin, begin + size)
         probabilities, answers = trained.probabilities(images).max(dim=1)
         for index in torch.nonzero(answers != labels).flatten().tolist():
             found.append(Mistake(begin + index, int(labels[index]), int(answers[index]), float(probabilities[index])))
         found.sort(key=lambda mistake: -mistake.probability)
-        yield min(begin + AT_ONCE, len(test.labels)), found
+        yield begin + len(labels), found

@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from data.batches import Preprocess
 from data.datasets import height_and_width
-from models import cards
+from models import WeightsError, cards
 from models.weights import load_network
 from training.evaluation import preprocess_of
 from training.machine import to_channels_last
@@ -41,12 +40,14 @@ class Trained:
 
     @property
     def name(self) -> str:
-        return self.source if self.source in cards.published() else Path(self.source).name
+        """Return the source without the name of the data set, which stands above the table."""
+        return self.source.removesuffix(f"-{self.card['data']}")
 
     @property
-    def short_name(self) -> str:
-        """Return the name without the data set's, which stands above the table."""
-        return self.name.removesuffix(f"-{self.card['data']}")
+    def data(self) -> str:
+        """Return what the network was trained on; own data with their first classes, as names may be equal."""
+        name, classes = self.card["data"], self.classes
+        return name if self.form.data else f"{name} ({', '.join(classes[:3])}{', ...' if len(classes) > 3 else ''})"
 
     @property
     def classes(self) -> list[str]:
@@ -79,7 +80,12 @@ def load(source: str, device: str = "cpu") -> Trained:
     form = Form(card["data"], channels, (28, 28)) if cards.is_bundled(card) else Form("", channels, size)
     trained = Trained(source, network, card, preprocess, form)
     blank = np.zeros((channels, *form.image_size), np.uint8)
-    ask(trained, blank)  # the first time takes longer
+    probabilities = trained.probabilities(torch.from_numpy(blank)[None])  # the first time takes longer
+    if not probabilities.isfinite().all():
+        raise WeightsError(f"{file.path} gives outputs that are not finite. {cards.WHAT_NEXT}")
+    if probabilities.shape[1] != len(trained.classes):
+        found = f"{len(trained.classes)} classes, its network has {probabilities.shape[1]}"
+        raise WeightsError(f"{file.path} names {found}. {cards.WHAT_NEXT}")
     return replace(trained, milliseconds=min(ask(trained, blank).milliseconds for _ in range(3)))
 
 

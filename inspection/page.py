@@ -24,7 +24,8 @@ REPORT_EVERY = 0.5  # seconds, while mistakes are looked for
 class Shown(NamedTuple):
     """Hold the picture that the networks look at."""
 
-    source: bytes | str  # the PNG of the canvas, or the path of a file
+    content: bytes  # of the image file
+    name: str  # of the file; empty for the canvas, whose picture is dark on light
     pixels: dict[Form, np.ndarray]  # uint8 (C, H, W); empty if nothing can be seen
 
 
@@ -36,31 +37,42 @@ class Page:
 
     def __init__(self, networks: Sequence[Trained]) -> None:
         self.networks = {trained.source: trained for trained in networks}
-        named = {trained.card["data"] for trained in networks}
+        named = {trained.data for trained in networks}
         self.data_sets = [name for name in DATASETS if name in named] + sorted(named - DATASETS.keys())
         self.read_splits = functools.cache(load)
         self.searches: dict[str, object] = {}  # for mistakes, by session
 
     def trained_on(self, data: str) -> list[Trained]:
-        return [trained for trained in self.networks.values() if trained.card["data"] == data]
+        return [trained for trained in self.networks.values() if trained.data == data]
 
     def best(self, data: str) -> str:
         """Return the most accurate of the networks that answer while one draws."""
         return max(live(self.trained_on(data)), key=lambda trained: trained.accuracy).source
 
-    def look(self, source: bytes | str, data: str, chosen: str, only_live: bool = False) -> Looked:
-        """Make a picture into what the networks of a data set see, and let them answer."""
-        on_canvas = isinstance(source, bytes)
-        forms = dict.fromkeys(trained.form for trained in self.trained_on(data))
+    def open(self, path: str, data: str, chosen: str) -> Looked:
+        """Look at the picture in a file."""
+        name = printable(Path(path).name)
         try:
-            content = source if isinstance(source, bytes) else read_file(source)
-            polarity = "dark-on-light" if on_canvas else "auto"
-            pixels = {form: decode_picture(content, form.data, polarity, *form[1:]).pixels for form in forms}
-            seen = views.seen(list(pixels.values()))
+            content = read_file(path)
         except DataError as error:
-            pixels = {}
-            seen = views.reason(f"{'the canvas' if on_canvas else printable(Path(source).name)} {error}")
-        shown = Shown(source, pixels)
+            return Shown(b"", name, {}), views.reason(f"{name} {error}"), self.table(None, data, chosen)
+        return self.look(content, data, chosen, name)
+
+    def look(self, content: bytes, data: str, chosen: str, name: str = "", only_live: bool = False) -> Looked:
+        """Make a picture into what the networks of a data set see, and let them answer."""
+        forms = dict.fromkeys(trained.form for trained in self.trained_on(data))
+        polarity = "auto" if name else "dark-on-light"
+        try:
+            pictures = {form: decode_picture(content, form.data, polarity, *form[1:]) for form in forms}
+        except DataError as error:
+            return (
+                Shown(content, name, {}),
+                views.reason(f"{name or 'the canvas'} {error}"),
+                self.table(None, data, chosen),
+            )
+        pixels = {form: picture.pixels for form, picture in pictures.items()}
+        seen = views.seen(list(pixels.values()), name, any(picture.one_of_several for picture in pictures.values()))
+        shown = Shown(content, name, pixels)
         return shown, seen, self.table(shown, data, chosen, only_live)
 
     def table(self, shown: Shown | None, data: str, chosen: str, only_live: bool = False) -> str:
@@ -92,13 +104,16 @@ class Page:
             yield views.reason(error)
             return
         reported = time.monotonic()
-        for looked_at, found in find_mistakes(trained, test):
-            if self.searches.get(session) is not search:
-                return
-            if looked_at == len(test.labels) or time.monotonic() > reported + REPORT_EVERY:
-                yield views.mistakes(trained, test.images, found, looked_at)
-                reported = time.monotonic()
-        self.stop_search(session)
+        try:
+            for looked_at, found in find_mistakes(trained, test):
+                if self.searches.get(session) is not search:
+                    return
+                if looked_at == len(test.labels) or time.monotonic() > reported + REPORT_EVERY:
+                    yield views.mistakes(trained, test.images, found, looked_at)
+                    reported = time.monotonic()
+        finally:
+            if self.searches.get(session) is search:
+                self.stop_search(session)
 
     def stop_search(self, session: str) -> None:
         self.searches.pop(session, None)
@@ -112,6 +127,13 @@ class Page:
         chosen = self.networks[source]
         pixels = read_test_images(chosen, self.read_splits).images[int(index)].numpy()
         on_canvas = drawing.data_url(drawing.as_image(255 - pixels))
-        shown = Shown(drawing.from_data_url(on_canvas), {chosen.form: pixels})
-        data = chosen.card["data"]
-        return shown, views.seen([pixels]), self.table(shown, data, source), on_canvas, data, source
+        shown = Shown(drawing.from_data_url(on_canvas), "", {chosen.form: pixels})
+        seen, table = views.seen([pixels]), self.table(shown, chosen.data, source)
+        return (
+            shown,
+            seen,
+            table,
+            f"{on_canvas}#{time.monotonic_ns()}",
+            chosen.data,
+            source,
+        )  # the same again is drawn again

@@ -38,30 +38,34 @@ def reason(why: object) -> str:
     return PARTS.reason(str(why))
 
 
-def seen(pixels: Sequence[np.ndarray]) -> str:
-    """Show what the networks see: each different array once."""
+def seen(pixels: Sequence[np.ndarray], name: str = "", one_of_several: bool = False) -> str:
+    """Show what the networks see, each different array once, and the name of the file."""
     different = {each.tobytes(): each for each in pixels}.values()
-    return PARTS.seen([drawing.data_url(drawing.as_image(each)) for each in different])
+    return PARTS.seen([drawing.data_url(drawing.as_image(each)) for each in different], name, one_of_several)
 
 
 def table(networks: Sequence[Trained], answers: Mapping[str, Answer], chosen: str) -> str:
-    """List the networks with their answers, by source; those that differ from the most frequent answer are marked."""
+    """List the networks with their answers, by source; marked are those that differ from the most frequent answer."""
     named = {each.source: each.classes[answers[each.source].label] for each in networks if each.source in answers}
-    frequent, count = Counter(named.values()).most_common(1)[0] if named else ("", 0)
+    (frequent, count), (_, second) = (*Counter(named.values()).most_common(2), ("", 0), ("", 0))[:2]
     rows = []
     for trained in networks:
-        row = {"source": trained.source, "name": trained.short_name, "accuracy": trained.accuracy}
+        row = {"source": trained.source, "name": trained.name, "accuracy": trained.accuracy}
         row |= {"chosen": trained.source == chosen, "answer": named.get(trained.source), "differs": False}
         if answer := answers.get(trained.source):
             percent = f"{100 * answer.probability:.1f}"
-            row |= {"percent": percent, "milliseconds": answer.milliseconds, "differs": row["answer"] != frequent}
+            row |= {
+                "percent": percent,
+                "milliseconds": answer.milliseconds,
+                "differs": row["answer"] != frequent and count > second,
+            }
         rows.append(row)
     return PARTS.table(rows, f"{count} of {len(named)} networks answer {frequent}." if len(named) > 1 else "")
 
 
 def inside(trained: Trained, images: Tensor | None) -> str:
     """Show the weights of the first layer and, of one uint8 image (1, C, H, W), each stage and each row's answer."""
-    shown = [PARTS.heading(trained.name)]
+    shown = [PARTS.heading(trained.source)]
     if images is not None:
         if (after := probabilities_after_rows(trained, images)) is not None:
             what = f"of {', '.join(trained.classes)} (from left to right), from the first to the last row"
@@ -84,7 +88,9 @@ def occlusion(trained: Trained, images: Tensor) -> str:
     stride = (FINE if trained.milliseconds < FAST else COARSE) * max(1, max(images.shape[-2:]) // 28)
     falls = occlusion_map(trained, images, label, stride)
     what = f"red where covering makes {trained.classes[label]!r} less probable, by up to {100 * falls.max():.0f} points"
-    return _drawing("Occlusion map", what, drawing.enlarged(drawing.coloured(falls.numpy(), signed=True), ALONE))
+    return _drawing(
+        "Occlusion map", what, drawing.enlarged(drawing.coloured(falls.numpy(), signed=True, least=0.01), ALONE)
+    )
 
 
 def mistakes(trained: Trained, images: Tensor, found: Sequence[Mistake], looked_at: int) -> str:
@@ -100,7 +106,7 @@ def mistakes(trained: Trained, images: Tensor, found: Sequence[Mistake], looked_
         }
         for mistake in found[:MOST_MISTAKES]
     ]
-    return PARTS.mistakes(trained.name, looked_at, len(found), rows)
+    return PARTS.mistakes(trained.source, looked_at, len(found), rows)
 
 
 def _drawing(title: str, what: str, pixels: np.ndarray) -> str:

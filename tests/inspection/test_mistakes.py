@@ -1,5 +1,6 @@
 """Test the list of a network's mistakes on its test images."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -26,13 +27,15 @@ def test_mistakes_are_all_that_the_card_counts_most_confident_first() -> None:
 
 
 def test_search_reports_as_it_goes_and_ends_with_an_incomplete_batch() -> None:
-    trained = networks.load("softmax_regression-mnist")
+    trained = dataclasses.replace(networks.load("softmax_regression-mnist"), milliseconds=1.0)
     images = torch.zeros(300, 1, 28, 28, dtype=torch.uint8)
     answer = int(trained.probabilities(images[:1]).argmax())
     labels = torch.full((300,), answer)
     labels[[5, 290]] = (answer + 1) % 10
     progress = [(looked_at, len(found)) for looked_at, found in find_mistakes(trained, Images(images, labels))]
     assert progress == [(128, 1), (256, 1), (300, 2)]
+    slow = dataclasses.replace(trained, milliseconds=50.0)
+    assert next(find_mistakes(slow, Images(images, labels)))[0] == 4  # whoever draws does not wait for a large batch
 
 
 def test_own_data_that_are_gone_are_reported(own_run: Path) -> None:

@@ -32,14 +32,14 @@ def test_answer_is_that_of_predict(run_program: RunProgram, tmp_path: Path) -> N
 def test_form_of_own_data_is_that_of_its_training(own_run: Path) -> None:
     trained = networks.load(str(own_run))
     assert trained.form == Form("", 3, (12, 10))
-    assert trained.name == trained.short_name == own_run.name
+    assert (trained.name, trained.data) == (str(own_run), "colours (0, 1)")
     assert networks.ask(trained, np.zeros((3, 12, 10), np.uint8)).label in range(2)
 
 
 def test_bundled_networks_share_one_form_and_are_named_without_their_data() -> None:
     loaded = [networks.load(name) for name in ("lenet_relu-fashion_mnist", "rnn-fashion_mnist")]
     assert {trained.form for trained in loaded} == {Form("fashion_mnist", 1, (28, 28))}
-    assert [trained.short_name for trained in loaded] == ["lenet_relu", "rnn"]
+    assert [trained.name for trained in loaded] == ["lenet_relu", "rnn"]
     assert loaded[0].accuracy == loaded[0].card["metrics"]["test"]["accuracy"]
 
 
@@ -62,3 +62,12 @@ def test_probabilities_are_those_of_the_network_on_standardised_images() -> None
     mean, std = trained.card["input"]["mean"], trained.card["input"]["std"]
     expected = trained.network((images / 255 - mean) / std).softmax(dim=1)
     torch.testing.assert_close(trained.probabilities(images), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_weights_that_give_nan_or_other_classes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(networks.Trained, "probabilities", lambda _, images: torch.full((len(images), 10), torch.nan))
+    with pytest.raises(WeightsError, match="outputs that are not finite"):
+        networks.load("lenet-mnist")
+    monkeypatch.setattr(networks.Trained, "probabilities", lambda _, images: torch.zeros(len(images), 11))
+    with pytest.raises(WeightsError, match="names 10 classes, its network has 11"):
+        networks.load("lenet-mnist")

@@ -24,6 +24,11 @@ ANSWERED = """wanted => {
     const found = [...document.querySelectorAll("#answers .answer b")].map(each => each.innerText);
     return found.join() == wanted.join();
 }"""
+INK = """(() => {
+    const canvas = document.querySelector("#canvas canvas");
+    const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+    return pixels.reduce((sum, value) => sum + 255 - value, 0);
+})()"""
 WATCHED = """
 import runpy, sys
 def watch(event, arguments):
@@ -95,6 +100,7 @@ def test_page_is_served_on_this_machine_alone_and_nothing_else_is_asked(tmp_path
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 130
     errors = (tmp_path / "stderr").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["stderr"]  # no upload, no folder for uploads is left
     asked = {line.split(maxsplit=1)[1] for line in errors.splitlines() if line.startswith("socket.")}
     assert asked <= {"127.0.0.1", "localhost", "::1"}, asked
     assert errors.splitlines()[-1] == "refzoo: stopped by SIGINT."
@@ -109,14 +115,17 @@ def test_page_in_a_browser(tmp_path: Path) -> None:
         browser = library.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         for width, scheme in ((1280, "light"), (390, "dark")):
             page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-            page.set_default_timeout(120_000)
+            page.set_default_timeout(60_000)
             asked: list[str] = []
             wrong: list[str] = []
             page.on("request", lambda request, asked=asked: asked.append(request.url))
             page.on("pageerror", lambda error, wrong=wrong: wrong.append(str(error)))
             page.goto(address)
-            draw(page, [(150, 40), (130, 240)])
-            page.wait_for_function(ANSWERED, arg=["1", "1"])
+            draw(page, [(150, 40), (130, 240)], lift=False)
+            while not page.evaluate(ANSWERED, ["1", "1"]):  # before the pen is lifted
+                draw_on(page, (130, 240))
+                page.wait_for_timeout(200)
+            page.mouse.up()
             page.locator("#canvas button").click()
             page.locator("#seen .wrong", has_text="the canvas shows nothing").wait_for()
             draw(
@@ -126,6 +135,8 @@ def test_page_in_a_browser(tmp_path: Path) -> None:
             page.wait_for_function(ANSWERED, arg=["0", "0"])
             page.locator("#file input").set_input_files(ROOT / "samples" / "digits" / "2_ink.webp")
             page.wait_for_function(ANSWERED, arg=["2", "2"])
+            page.locator("#file input").set_input_files(ROOT / "samples" / "digits" / "4_chalk.jpg")
+            page.wait_for_function(ANSWERED, arg=["4", "4"])
             page.locator("#answers button", has_text="gru").click()
             page.locator("#inside figure", has_text="Probabilities after each row").wait_for()
             page.locator("#inside figure", has_text="recurrent").wait_for()
@@ -133,7 +144,13 @@ def test_page_in_a_browser(tmp_path: Path) -> None:
             page.locator("#find").click()
             page.locator("#mistakes p", has_text="of 10000 test images wrong").wait_for()
             page.locator("#mistakes button").first.click()
-            page.wait_for_function("document.querySelector('#answers .chosen b').innerText != '2'")
+            page.wait_for_function(f"{INK} != {page.evaluate(INK)}")
+            page.wait_for_function("document.querySelector('#canvas canvas').getBoundingClientRect().top > -2")
+            ink = page.evaluate(INK)
+            draw(page, [(20, 20), (250, 20)])
+            page.wait_for_function(f"{INK} > {ink}")
+            page.locator("#mistakes button").first.click()
+            page.wait_for_function(f"{INK} == {ink}")
             page.get_by_label("fashion_mnist").click()
             page.wait_for_function("document.querySelectorAll('#answers .answer b').length == 1")
             assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -146,15 +163,19 @@ def test_page_in_a_browser(tmp_path: Path) -> None:
         browser.close()
 
 
-def draw(page: Any, points: list[tuple[int, int]]) -> None:
+def draw(page: Any, points: list[tuple[int, int]], lift: bool = True) -> None:
     """Draw a line through points of the canvas with the mouse."""
-    box = page.locator("#canvas canvas").bounding_box()
-    (x, y), *others = points
-    page.mouse.move(box["x"] + x, box["y"] + y)
+    draw_on(page, points[0])
     page.mouse.down()
-    for x, y in others:
-        page.mouse.move(box["x"] + x, box["y"] + y, steps=4)
-    page.mouse.up()
+    for point in points[1:]:
+        draw_on(page, point)
+    if lift:
+        page.mouse.up()
+
+
+def draw_on(page: Any, point: tuple[int, int]) -> None:
+    box = page.locator("#canvas canvas").bounding_box()
+    page.mouse.move(box["x"] + point[0], box["y"] + point[1], steps=4)
 
 
 @contextmanager
@@ -165,7 +186,7 @@ def serving(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
         port = free.getsockname()[1]
     weights = [f"--weights={name}" for name in ("lenet-mnist", "gru-mnist", "lenet-fashion_mnist")]
     command = [sys.executable, "-c", WATCHED, *weights, f"--port={port}"]
-    environment = {**os.environ, "GRADIO_TEMP_DIR": str(folder)}
+    environment = {**os.environ, "TMPDIR": str(folder), "http_proxy": "http://127.0.0.1:9"}  # which does not answer
     with (folder / "stderr").open("w") as errors:  # a pipe that nobody reads would fill up
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True)
     try:
