@@ -93,7 +93,7 @@ def measure_answers() -> None:
         times = []
         for content in contents * 3:
             begin = time.perf_counter()
-            page.look(content, "mnist", chosen, only_live)
+            page.look(content, "mnist", chosen, only_live=only_live)
             times.append(1000 * (time.perf_counter() - begin))
         low, middle, high = statistics.quantiles(times, n=4)
         print(f"{what}: {middle:.0f} ms ({low:.0f} to {high:.0f}) a picture")
