@@ -32,9 +32,8 @@ def main() -> int:
             from training import machine
 
         with signals.handling(stop):
-            device = machine.choose_accelerator(
-                command.device, threads.given() or 1
-            )  # one image is too little to share
+            # One thread, as there is one image to answer for:
+            device = machine.choose_accelerator(command.device, threads.given() or 1)
             blocks = layout.build([networks.load(source, device) for source in command.weights])
             _, address, shared = blocks.launch(
                 server_name=command.host,

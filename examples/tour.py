@@ -59,7 +59,7 @@ print(f"{accuracy:.4f} of {looked_at} test images; its card says {card['metrics'
 
 # %% [markdown]
 # ## The filters of the first layer
-# LeNet's C1 has six filters of 5 x 5 weights. Most of them answer to an edge in one direction.
+# LeNet's C1 has six filters of 5 x 5 weights: red is positive, blue negative. The maps below show what each answers to.
 
 # %%
 trained = networks.load("lenet_relu-mnist")

@@ -65,11 +65,8 @@ class Page:
         try:
             pictures = {form: decode_picture(content, form.data, polarity, *form[1:]) for form in forms}
         except DataError as error:
-            return (
-                Shown(content, name, {}),
-                views.reason(f"{name or 'the canvas'} {error}"),
-                self.table(None, data, chosen),
-            )
+            why = views.reason(f"{name or 'the canvas'} {error}")
+            return Shown(content, name, {}), why, self.table(None, data, chosen)
         pixels = {form: picture.pixels for form, picture in pictures.items()}
         seen = views.seen(list(pixels.values()), name, any(picture.one_of_several for picture in pictures.values()))
         shown = Shown(content, name, pixels)
@@ -128,12 +125,5 @@ class Page:
         pixels = read_test_images(chosen, self.read_splits).images[int(index)].numpy()
         on_canvas = drawing.data_url(drawing.as_image(255 - pixels))
         shown = Shown(drawing.from_data_url(on_canvas), "", {chosen.form: pixels})
-        seen, table = views.seen([pixels]), self.table(shown, chosen.data, source)
-        return (
-            shown,
-            seen,
-            table,
-            f"{on_canvas}#{time.monotonic_ns()}",
-            chosen.data,
-            source,
-        )  # the same again is drawn again
+        on_canvas += f"#{time.monotonic_ns()}"  # or the same one is not drawn again
+        return shown, views.seen([pixels]), self.table(shown, chosen.data, source), on_canvas, chosen.data, source

@@ -34,15 +34,15 @@ def test_tour_draws_every_figure_and_writes_a_run(tour: dict[str, Any], folder: 
 def test_errors_are_counted_on_the_same_images(tour: dict[str, Any]) -> None:
     test = data.load("mnist", test_size=1_000).test
     errors = {}
-    for name in ("lenet_relu-mnist", "gru-mnist"):
-        card = models.card(name)["input"]
+    for name in ("lenet_relu", "gru"):
+        card = models.card(f"{name}-mnist")["input"]
         with torch.inference_mode():
-            answers = models.load(name)((test.images / 255 - card["mean"]) / card["std"]).argmax(dim=1)
+            answers = models.load(f"{name}-mnist")((test.images / 255 - card["mean"]) / card["std"]).argmax(dim=1)
         errors[name] = answers != test.labels
     assert {name: each.tolist() for name, each in tour["wrong"].items()} == {
         name: each.tolist() for name, each in errors.items()
     }
-    assert len(tour["mistakes"]) == int(errors["lenet_relu-mnist"].sum()) == round(1_000 * (1 - tour["accuracy"]))
+    assert len(tour["mistakes"]) == int(errors["lenet_relu"].sum()) == round(1_000 * (1 - tour["accuracy"]))
 
 
 def test_fine_tuned_network_is_loaded_and_better_than_chance(tour: dict[str, Any]) -> None:
