@@ -10,7 +10,7 @@ import pictures
 from data import DataError
 from data.datasets import height_and_width
 from launch import errors, flags
-from models import WeightsError, cards
+from models import cards
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,10 +95,7 @@ def classify(file: cards.WeightsFile, pixels: list[np.ndarray], device: str) -> 
     images = torch.stack([torch.from_numpy(each) for each in pixels])
     unlabelled = Images(images, torch.zeros(len(images), dtype=torch.int64))
     logits = evaluation.predict_logits(network, unlabelled, preprocess, machine.choose_accelerator(device))
-    if not logits.isfinite().all():
-        raise errors.RunFailed(f"{file.path} gives outputs that are not finite. {cards.WHAT_NEXT}")
-    if (classes := len(file.card["classes"])) != logits.shape[1]:
-        raise WeightsError(f"{file.path} names {classes} classes, its network has {logits.shape[1]}. {cards.WHAT_NEXT}")
+    evaluation.require_valid(logits, file)
     return logits.double().softmax(dim=1).tolist()
 
 

@@ -14,7 +14,7 @@ IN_NOTEBOOK = "ipykernel" in sys.modules
 SIZES = {
     "quick": "a first look, in seconds",
     "default": "at most three minutes on two cores",
-    "full": "the tables of docs/course.md",
+    "full": "the full tables, which take longer",
 }
 
 

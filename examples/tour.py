@@ -142,10 +142,10 @@ print(f"both on {int(both.sum())}; if their errors were independent, on {indepen
 # report.
 
 # %%
-run = options.folder / "fine_tuned"
-size, epochs = (500, 3) if options.size == "quick" else (5_000, 3)
-overrides = [f"data.train_size={size}", f"epochs={epochs}", "model.activation=relu", "batch_size=50", f"run_dir={run}"]
-if not (run / "metrics.json").exists():  # a run folder is never overwritten
+size = 500 if options.size == "quick" else 5_000
+run = options.folder / f"fine_tuned_on_{size}"
+overrides = [f"data.train_size={size}", "epochs=3", "model.activation=relu", "batch_size=50", f"run_dir={run}"]
+if not (run / "weights.safetensors").exists():  # a run folder is never overwritten
     subprocess.run(
         [sys.executable, ROOT / "train.py", "weights=lenet_relu-mnist", "data=fashion_mnist", *overrides], check=True
     )

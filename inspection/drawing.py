@@ -1,11 +1,9 @@
-"""Draw arrays as images for a web page: PNGs inside the page itself, so that no file is left anywhere."""
+"""Draw arrays as images for a web page."""
 
 import base64
-import io
 
 import numpy as np
 from matplotlib import colormaps
-from PIL import Image
 from torch import Tensor
 
 ALONG = 16  # maps side by side in a grid
@@ -16,20 +14,13 @@ GAP = 4  # between two
 VALUE, ROW = 12, 5  # of a value of a stage without maps, of a value after a row
 
 
-def data_url(pixels: np.ndarray) -> str:
-    """Return a PNG of uint8 pixels, (H, W) or (H, W, 3 or 4), as an address that holds it."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
 def from_data_url(address: str) -> bytes:
     """Return the content of an address that holds it."""
     return base64.b64decode(address.partition(",")[2], validate=True)
 
 
 def as_image(pixels: np.ndarray) -> np.ndarray:
-    """Return pixels (C, H, W), C 1 or 3, as `data_url` takes them."""
+    """Return pixels (C, H, W), C 1 or 3, as `png_address` takes them."""
     return pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
 
 

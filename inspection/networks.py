@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from data.batches import Preprocess
 from data.datasets import height_and_width
-from models import WeightsError, cards
+from models import cards
 from models.weights import load_network
-from training.evaluation import preprocess_of
+from training.evaluation import preprocess_of, require_valid
 from training.machine import to_channels_last
 
 LIVE = 50  # ms; those networks answer while one draws that together take no longer
@@ -30,6 +30,8 @@ class Form(NamedTuple):
 
 @dataclass(frozen=True)
 class Trained:
+    """Hold a network with what it takes to ask it for an answer."""
+
     source: str  # a published name, a run folder, a file
     network: nn.Module
     card: dict[str, Any]
@@ -72,7 +74,7 @@ class Answer(NamedTuple):
 
 
 def load(source: str, device: str = "cpu") -> Trained:
-    """Load a run folder, a weights file or published weights. Raises WeightsError as `models.load` does."""
+    """Load a run folder, a weights file or published weights. Raises WeightsError, or RunFailed for outputs of NaN."""
     file = cards.read(source)
     card, preprocess = file.card, preprocess_of(file.card)
     network = to_channels_last(load_network(file).to(device)).eval()
@@ -80,12 +82,7 @@ def load(source: str, device: str = "cpu") -> Trained:
     form = Form(card["data"], channels, (28, 28)) if cards.is_bundled(card) else Form("", channels, size)
     trained = Trained(source, network, card, preprocess, form)
     blank = np.zeros((channels, *form.image_size), np.uint8)
-    probabilities = trained.probabilities(torch.from_numpy(blank)[None])  # the first time takes longer
-    if not probabilities.isfinite().all():
-        raise WeightsError(f"{file.path} gives outputs that are not finite. {cards.WHAT_NEXT}")
-    if probabilities.shape[1] != len(trained.classes):
-        found = f"{len(trained.classes)} classes, its network has {probabilities.shape[1]}"
-        raise WeightsError(f"{file.path} names {found}. {cards.WHAT_NEXT}")
+    require_valid(trained.probabilities(torch.from_numpy(blank)[None]), file)  # the first time takes longer
     return replace(trained, milliseconds=min(ask(trained, blank).milliseconds for _ in range(3)))
 
 

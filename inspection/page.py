@@ -13,6 +13,7 @@ from data import DATASETS, DataError, load
 from data.decode import read_file
 from models import WeightsError
 from pictures import decode_picture, printable
+from reports.page import png_address
 
 from . import drawing, views
 from .mistakes import find_mistakes, read_test_images
@@ -123,7 +124,7 @@ class Page:
         index, _, source = choice.partition(" ")
         chosen = self.networks[source]
         pixels = read_test_images(chosen, self.read_splits).images[int(index)].numpy()
-        on_canvas = drawing.data_url(drawing.as_image(255 - pixels))
+        on_canvas = png_address(drawing.as_image(255 - pixels))
         shown = Shown(drawing.from_data_url(on_canvas), "", {chosen.form: pixels})
         on_canvas += f"#{time.monotonic_ns()}"  # or the same one is not drawn again
         return shown, views.seen([pixels]), self.table(shown, chosen.data, source), on_canvas, chosen.data, source

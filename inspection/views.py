@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from torch import Tensor
+
+from reports.page import png_address, read_template
 
 from . import drawing
 from .mistakes import Mistake
@@ -16,17 +17,7 @@ from .networks import Answer, Trained
 from .occlusion import occlusion_map
 from .stages import first_weights, probabilities_after_rows, stage_outputs
 
-PARTS: Any = (
-    Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    .get_template("parts.html.j2")
-    .module
-)
+PARTS: Any = read_template(Path(__file__).with_name("parts.html.j2")).module
 EMPTY = PARTS.hint("Draw something, or drop a picture of it.")
 MOST_MISTAKES = 48  # that are shown
 FINE, COARSE = 2, 4  # pixels between two patches of the occlusion map
@@ -41,7 +32,7 @@ def reason(why: object) -> str:
 def seen(pixels: Sequence[np.ndarray], name: str = "", one_of_several: bool = False) -> str:
     """Show what the networks see, each different array once, and the name of the file."""
     different = {each.tobytes(): each for each in pixels}.values()
-    return PARTS.seen([drawing.data_url(drawing.as_image(each)) for each in different], name, one_of_several)
+    return PARTS.seen([png_address(drawing.as_image(each)) for each in different], name, one_of_several)
 
 
 def table(networks: Sequence[Trained], answers: Mapping[str, Answer], chosen: str) -> str:
@@ -99,7 +90,7 @@ def mistakes(trained: Trained, images: Tensor, found: Sequence[Mistake], looked_
         {
             "choose": f"{mistake.index} {trained.source}",
             "index": mistake.index,
-            "image": drawing.data_url(drawing.as_image(images[mistake.index].numpy())),
+            "image": png_address(drawing.as_image(images[mistake.index].numpy())),
             "answer": trained.classes[mistake.answer],
             "label": trained.classes[mistake.label],
             "percent": f"{100 * mistake.probability:.0f}",
@@ -110,4 +101,4 @@ def mistakes(trained: Trained, images: Tensor, found: Sequence[Mistake], looked_
 
 
 def _drawing(title: str, what: str, pixels: np.ndarray) -> str:
-    return PARTS.drawing(title, what, drawing.data_url(pixels))
+    return PARTS.drawing(title, what, png_address(pixels))

@@ -49,9 +49,8 @@ def watch_stages(network: nn.Module, record: Callable[[str, nn.Module, Tensor], 
     """Call `record(name, stage, output)` for each stage as it runs, until the end of the context."""
 
     def hook(name: str, stage: nn.Module, _: Any, output: Any) -> None:
-        record(
-            name, stage, output[0] if isinstance(output, tuple) else output
-        )  # a recurrent layer's is (output, state)
+        tensor = output[0] if isinstance(output, tuple) else output  # a recurrent layer also returns its state
+        record(name, stage, tensor)
 
     handles = [stage.register_forward_hook(partial(hook, name)) for name, stage in network.named_children()]
     try:

@@ -1,5 +1,6 @@
 """Style the HTML pages of runs and sweeps: colours, figures as SVG, and templates."""
 
+import base64
 import io
 import re
 import shlex
@@ -15,6 +16,7 @@ from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from PIL import Image
 
 # The hues of Okabe & Ito, "Color Universal Design", 2008, which colour-blind people can tell apart, made darker or
 # lighter until each but `line` has a contrast of 3 : 1 with the background (`paper`), and those of text one of 4.5 : 1.
@@ -98,14 +100,26 @@ def command_line(overrides: list[str], *flags: str) -> str:
 
 def fill(template: str, **values: Any) -> str:
     """Render a file of reports/templates/. All values are escaped, except `Markup`."""
+    return read_template(Path(__file__).with_name("templates") / template).render(colours=COLOURS, **values)
+
+
+def read_template(path: Path) -> jinja2.Template:
+    """Return a template; a value that it lacks is an error, and all values are escaped, except `Markup`."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
+        loader=jinja2.FileSystemLoader(path.parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template).render(colours=COLOURS, **values)
+    return environment.get_template(path.name)
+
+
+def png_address(pixels: np.ndarray) -> str:
+    """Encode uint8 pixels, (H, W) or (H, W, 3 or 4), as a PNG in a `data:` address."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def epoch_axis(axes: Axes, epochs: list[int]) -> None:

@@ -1,12 +1,9 @@
 """Make the page of a run: learning curves, classes, calibration, the most confident mistakes, the configuration."""
 
-import base64
-import io
 from typing import Any
 
 import yaml
 from markupsafe import Markup
-from PIL import Image
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
@@ -61,7 +58,7 @@ def render(
                 "true": names[labels[index]],
                 "predicted": names[predicted[index]],
                 "confidence": confidence[index].item(),
-                "png": png_address(test.images[index]),
+                "png": page.png_address(test.images[index].permute(1, 2, 0).squeeze(2).contiguous().numpy()),
             }
             for index in most_confident_mistakes(confidence, correct)
         ],
@@ -113,13 +110,6 @@ def most_confident_mistakes(confidence: Tensor, correct: Tensor) -> list[int]:
     """Return the indices of at most MAX_MISTAKES misclassified images, the most confident first, ties by index."""
     wrong = (~correct).nonzero().flatten()
     return wrong[confidence[wrong].argsort(descending=True, stable=True)][:MAX_MISTAKES].tolist()
-
-
-def png_address(image: Tensor) -> str:
-    """Encode a uint8 image (C, H, W), grey or RGB, as a PNG in a `data:` address."""
-    file = io.BytesIO()
-    Image.fromarray(image.permute(1, 2, 0).squeeze(2).contiguous().numpy()).save(file, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def curves(rows: list[dict[str, Any]], chosen: int | None) -> dict[str, Markup]:

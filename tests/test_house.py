@@ -17,9 +17,10 @@ MAY_IMPORT = {  # folder: those below it, which it may import
     "launch": {"models", "data"},
     "reports": {"models", "data", "launch"},
     "training": {"models", "data", "launch"},
-    "program": {"models", "data", "pictures", "launch", "reports", "training"},
-    "examples": {"models", "data", "pictures", "launch", "reports", "training"},
-    "benchmarks": {"models", "data", "pictures", "launch", "reports", "training", "program"},
+    "inspection": {"models", "data", "pictures", "launch", "reports", "training"},
+    "program": {"models", "data", "pictures", "launch", "reports", "training", "inspection"},
+    "examples": {"models", "data", "pictures", "launch", "reports", "training", "inspection"},
+    "benchmarks": {"models", "data", "pictures", "launch", "reports", "training", "inspection", "program"},
 }
 FILES = [path.relative_to(ROOT) for folder in MAY_IMPORT for path in ROOT.glob(f"{folder}/**/*.py")]
 FILES += [path.relative_to(ROOT) for path in ROOT.glob("*.py")]

@@ -42,6 +42,14 @@ def predict_logits(
     return torch.cat([network(images).float() for images, _ in batches]).cpu()
 
 
+def require_valid(logits: Tensor, file: cards.WeightsFile) -> None:
+    """Raise RunFailed for logits (N, num_classes) that are not finite, WeightsError if the card names other classes."""
+    if not logits.isfinite().all():
+        raise RunFailed(f"{file.path} gives outputs that are not finite. {cards.WHAT_NEXT}")
+    if (classes := len(file.card["classes"])) != logits.shape[1]:
+        raise WeightsError(f"{file.path} names {classes} classes, its network has {logits.shape[1]}. {cards.WHAT_NEXT}")
+
+
 def compute_metrics(logits: Tensor, labels: Tensor) -> dict[str, float | int]:
     """Return mean cross entropy, accuracy and number of images. Raises RunFailed if the loss is not finite."""
     loss = functional.cross_entropy(logits.double(), labels).item()

@@ -8,11 +8,12 @@ import torch
 from PIL import Image
 
 from inspection import drawing
+from reports.page import png_address
 
 
 def test_image_in_an_address_comes_back() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
-    content = drawing.from_data_url(drawing.data_url(pixels))
+    content = drawing.from_data_url(png_address(pixels))
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(content))), pixels)
     with pytest.raises(ValueError, match="base64"):
         drawing.from_data_url("data:image/png;base64,?")

@@ -12,6 +12,7 @@ import predict
 from data import load
 from inspection import drawing, networks, page, views
 from inspection.page import Page
+from reports.page import png_address
 
 DIGIT = ROOT / "samples" / "digits" / "2_ink.webp"
 NAMES = ("softmax_regression-mnist", "lenet-mnist", "gru-mnist", "lenet-fashion_mnist")
@@ -27,7 +28,7 @@ def canvas(box: tuple[int, int, int, int] | None = None) -> bytes:
     picture = Image.new("RGB", (280, 280), "white")
     if box:
         picture.paste("black", box)
-    address = drawing.data_url(torch.tensor(list(picture.tobytes()), dtype=torch.uint8).view(280, 280, 3).numpy())
+    address = png_address(torch.tensor(list(picture.tobytes()), dtype=torch.uint8).view(280, 280, 3).numpy())
     return drawing.from_data_url(address)
 
 

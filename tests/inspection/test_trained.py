@@ -12,6 +12,7 @@ import pictures
 import predict
 from inspection import networks
 from inspection.networks import LIVE, Form
+from launch.errors import RunFailed
 from models import WeightsError
 
 SEVEN = ROOT / "samples" / "digits" / "7_corner.png"
@@ -66,7 +67,7 @@ def test_probabilities_are_those_of_the_network_on_standardised_images() -> None
 
 def test_weights_that_give_nan_or_other_classes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(networks.Trained, "probabilities", lambda _, images: torch.full((len(images), 10), torch.nan))
-    with pytest.raises(WeightsError, match="outputs that are not finite"):
+    with pytest.raises(RunFailed, match="outputs that are not finite"):
         networks.load("lenet-mnist")
     monkeypatch.setattr(networks.Trained, "probabilities", lambda _, images: torch.zeros(len(images), 11))
     with pytest.raises(WeightsError, match="names 10 classes, its network has 11"):
