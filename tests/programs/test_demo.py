@@ -10,8 +10,6 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -88,30 +86,56 @@ def test_address_that_is_taken_or_not_of_this_machine_is_answered_at_once(run_pr
     assert run_program(demo, "--host", "192.0.2.1").status == 5  # RFC 5737: an address for documentation
 
 
-@pytest.mark.slow
-def test_page_is_served_on_this_machine_alone_and_nothing_else_is_asked(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start demo.py with three networks at a free port; yield its address. In the end, stop it by Ctrl-C.
+
+    Then nothing of it is left, and it has asked no other machine for anything.
+    """
     pytest.importorskip("gradio")
-    with serving(tmp_path) as (process, address):
-        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", address)
-        with urllib.request.urlopen(address, timeout=60) as page:
-            html = page.read().decode()
-        assert "refzoo: draw a digit" in html
-        assert not re.findall(r'(?:src|href)="https?://(?!127\.0\.0\.1)', html)
+    folder = tmp_path_factory.mktemp("demo")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    weights = [f"--weights={name}" for name in ("lenet-mnist", "gru-mnist", "lenet-fashion_mnist")]
+    command = [sys.executable, "-c", WATCHED, *weights, f"--port={port}"]
+    environment = {**os.environ, "TMPDIR": str(folder), "http_proxy": "http://127.0.0.1:9"}  # which does not answer
+    with (folder / "stderr").open("w") as errors:  # a pipe that nobody reads would fill up
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True)
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == "loading 3 networks ...\n"
+        yield process.stdout.readline().split()[3]
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) == 130
-    errors = (tmp_path / "stderr").read_text()
-    assert [path.name for path in tmp_path.iterdir()] == ["stderr"]  # no upload, no folder for uploads is left
-    asked = {line.split(maxsplit=1)[1] for line in errors.splitlines() if line.startswith("socket.")}
-    assert asked <= {"127.0.0.1", "localhost", "::1"}, asked
-    assert errors.splitlines()[-1] == "refzoo: stopped by SIGINT."
+        assert process.wait(timeout=60) == 130
+    finally:
+        process.kill()
+        process.communicate()
+    lines = (folder / "stderr").read_text().splitlines()
+    assert lines[-1] == "refzoo: stopped by SIGINT."
+    assert {line.split(maxsplit=1)[1] for line in lines if line.startswith("socket.")} <= {
+        "127.0.0.1",
+        "localhost",
+        "::1",
+    }
+    assert [path.name for path in folder.iterdir()] == ["stderr"]  # no upload, no folder for uploads
+
+
+@pytest.mark.slow
+def test_page_is_served_on_this_machine_alone_and_names_no_other(address: str) -> None:
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", address)
+    with urllib.request.urlopen(address, timeout=60) as page:
+        html = page.read().decode()
+    assert "refzoo: draw a digit" in html
+    assert not re.findall(r'(?:src|href)="https?://(?!127\.0\.0\.1)', html)
 
 
 @pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")
-def test_page_in_a_browser(tmp_path: Path) -> None:
+def test_page_in_a_browser(address: str) -> None:
     playwright = pytest.importorskip("playwright.sync_api")
-    with serving(tmp_path) as (_, address), playwright.sync_playwright() as library:
+    with playwright.sync_playwright() as library:
         browser = library.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         for width, scheme in ((1280, "light"), (390, "dark")):
             page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
@@ -177,23 +201,3 @@ def draw(page: Any, points: list[tuple[int, int]], lift: bool = True) -> None:
 def draw_on(page: Any, point: tuple[int, int]) -> None:
     box = page.locator("#canvas canvas").bounding_box()
     page.mouse.move(box["x"] + point[0], box["y"] + point[1], steps=4)
-
-
-@contextmanager
-def serving(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Start demo.py with three networks at a free port; yield the process and its address, when the page is there."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    weights = [f"--weights={name}" for name in ("lenet-mnist", "gru-mnist", "lenet-fashion_mnist")]
-    command = [sys.executable, "-c", WATCHED, *weights, f"--port={port}"]
-    environment = {**os.environ, "TMPDIR": str(folder), "http_proxy": "http://127.0.0.1:9"}  # which does not answer
-    with (folder / "stderr").open("w") as errors:  # a pipe that nobody reads would fill up
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True)
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "loading 3 networks ...\n"
-        yield process, process.stdout.readline().split()[3]
-    finally:
-        process.kill()
-        process.communicate()
