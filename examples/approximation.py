@@ -130,7 +130,8 @@ def train_levenberg_marquardt(parameters: Tensor, x: Tensor, y: Tensor, evaluati
         lambda p: (network(torch.from_numpy(p), x) - y).numpy(),
         parameters.numpy(),
         lambda p: tanh_jacobian(torch.from_numpy(p), x).numpy(),  # pyright: ignore[reportArgumentType]
-        method="lm",
+        method="trf",  # without bounds: Levenberg-Marquardt; unlike "lm", it repeats its result to the last bit
+        x_scale="jac",
         max_nfev=evaluations,
     )
     return torch.from_numpy(solution.x)
