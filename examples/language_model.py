@@ -181,16 +181,16 @@ State = Tensor | tuple[Tensor, Tensor] | None  # an LSTM has two: H and C
 
 # %% [markdown]
 # ## The language model
-# Characters are one-hot vectors or embeddings; the logits are O_t = H_t W + b. With `carry`, the next batch
-# begins with the last state of this one, detached: gradients stop there (truncated backpropagation through time).
+# Characters are one-hot vectors or embeddings; the logits are O_t = H_t W + b. With `carry`, a batch begins
+# with the last state of the one before, detached: gradients stop there (truncated backpropagation through time).
 
 
 # %%
 class LanguageModel(lightning.LightningModule):
     """Map tokens (T, N) and a state to logits (T, N, 28) and the next state.
 
-    `embedding_size=0` chooses one-hot vectors; `initial_std=0` torch's own initial weights, a greater one normally
-    distributed weights and biases 0.
+    `embedding_size=0` chooses one-hot vectors. Initial weights have the normal distribution with `initial_std`, biases
+    are 0; `initial_std=0` leaves torch's own.
     """
 
     def __init__(
@@ -207,9 +207,10 @@ class LanguageModel(lightning.LightningModule):
         self.save_hyperparameters()
         tokens = len(ALPHABET)
         self.carry, self.optimizer, self.lr = carry, optimizer, lr
-        self.embedding = nn.Embedding(tokens, embedding_size)
-        if not embedding_size:
-            self.embedding = nn.Embedding.from_pretrained(torch.eye(tokens))  # it is not trained
+        if embedding_size:
+            self.embedding = nn.Embedding(tokens, embedding_size)
+        else:
+            self.embedding = nn.Embedding.from_pretrained(torch.eye(tokens))  # not trained
         self.recurrent = LAYERS[network](self.embedding.embedding_dim, hidden_size)
         self.output = nn.Linear(hidden_size, tokens)
         if initial_std:
@@ -319,8 +320,8 @@ for temperature in (0.3, 1.0):
 figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
 for name, marker in (("training", "o"), ("validation", "s")):
     axes.plot(range(1, epochs + 1), [row[name] for row in model.history], marker=marker, label=name)
-for (name, order), style in zip(NGRAMS.items(), ("-", "--", ":"), strict=True):
-    axes.axhline(ngram_perplexity(train, validation, order), color="grey", linestyle=style, label=name)
+for name, style in (("bigram", "--"), ("trigram", ":")):
+    axes.axhline(ngram_perplexity(train, validation, NGRAMS[name]), color="grey", linestyle=style, label=name)
 axes.set(xlabel="epochs", ylabel="perplexity per character")
 axes.legend()
 figure.savefig(options.folder / "perplexity.png", dpi=150)
@@ -380,7 +381,7 @@ def train_row(protocol: str, network: str, sampling: Sampling, seed: int, folder
 
 def table(name: str, rows: list[Row]) -> str:
     """Return the rows of a protocol as a Markdown table of means, the last tenth with its standard deviation."""
-    lines = ["| model | sampling | training text | last tenth | epochs | seconds |"]
+    lines = ["| model | sampling | training text (lowest) | last tenth | epochs | seconds |"]
     lines += ["| --- | --- | ---: | ---: | ---: | ---: |"]
     for model, order in NGRAMS.items():
         own, other = (ngram_perplexity(PROTOCOLS[name].train, text, order) for text in (PROTOCOLS[name].train, test))
@@ -388,12 +389,13 @@ def table(name: str, rows: list[Row]) -> str:
     for network, sampling in product(LAYERS, SAMPLINGS):
         group = [row for row in rows if row[:3] == (name, network, sampling)]
         own = mean(row.history[row.epoch - 1]["training"] for row in group)
+        lowest = mean(min(epoch["training"] for epoch in row.history) for row in group)
         other = f"{mean(row.test for row in group):.2f}"
         if len(group) > 1:
             other += f" ± {stdev(row.test for row in group):.2f}"
         epochs = ", ".join(str(row.epoch) for row in group)
         seconds = mean(sum(epoch["seconds"] for epoch in row.history) for row in group)
-        lines.append(f"| {network} | {sampling} | {own:.2f} | {other} | {epochs} | {seconds:.0f} |")
+        lines.append(f"| {network} | {sampling} | {own:.2f} ({lowest:.2f}) | {other} | {epochs} | {seconds:.0f} |")
     return "\n".join(lines)
 
 
@@ -403,11 +405,11 @@ def draw(rows: list[Row], file: Path) -> None:
     for panel, name in zip(panels, PROTOCOLS, strict=True):
         for number, (network, style) in enumerate(zip(LAYERS, ("-", "--", "-.", ":"), strict=True)):
             histories = [row.history for row in rows if row[:3] == (name, network, "sequential")]
-            for text, width in (("training", 0.9), ("validation", 2)):
+            for text, width, label in (("training", 0.9, None), ("validation", 2, network)):
                 curve = torch.tensor([[epoch[text] for epoch in history] for history in histories]).mean(0)
-                label = f"{network}, {text}"
-                panel.semilogy(range(1, len(curve) + 1), curve, f"C{number}", ls=style, lw=width, label=label)
-        panel.set(xlabel="epochs", ylabel="perplexity per character", title=f"the {name} protocol")
+                panel.plot(range(1, len(curve) + 1), curve, f"C{number}", ls=style, lw=width, label=label)
+        panel.set(xlabel="epochs", title=f"the {name} protocol")
+    panels[0].set(yscale="log", ylabel="perplexity per character (thick: validation text)")
     panels[1].legend()
     figure.savefig(file, dpi=150)
     plt.close(figure)
@@ -431,8 +433,11 @@ the processor, for one training.
 Training on the first 10,000 characters: {PROTOCOLS["course"].epochs} epochs, batches of 32 windows of 35 characters,
 gradients clipped to the norm 1, one seed, one-hot vectors, {course}.
 The weights are those of the last epoch. The course's own figures, for the text of training, are 1.0 for the RNN (1.5 by
-random sampling), 1.1 for the GRU and 1.3 for the LSTM. Such a figure measures memory: the last tenth of the novel is harder
-for these networks than for a model that counts single characters.
+random sampling), 1.1 for the GRU and 1.3 for the LSTM. The lowest of
+all epochs is in brackets.
+
+Such a figure measures memory: the last tenth of the novel is harder for these networks than for a model that counts
+single characters.
 
 ## The honest protocol
 

@@ -374,12 +374,14 @@ def test_table_gives_means_over_the_seeds_at_the_chosen_epochs(example: SimpleNa
         for network in NETWORKS:
             for sampling in example.SAMPLINGS:
                 for seed in protocol.seeds:
-                    history = [{"training": 10.0 * seed + k, "validation": 2.0, "seconds": 1.5} for k in range(4)]
+                    history = [
+                        {"training": 10.0 * seed + (k + 1) % 4, "validation": 2.0, "seconds": 1.5} for k in range(4)
+                    ]
                     rows.append(example.Row(name, network, sampling, history, seed, float(seed), "text"))
     honest, course = example.table("honest", rows).splitlines(), example.table("course", rows).splitlines()
     assert len(honest) == len(course) == 2 + 3 + 8
-    assert honest[-1] == "| LSTM | random | 21.00 | 2.00 ± 1.00 | 1, 2, 3 | 6 |"  # of 10, 21, 32
-    assert course[-1] == "| LSTM | random | 10.00 | 1.00 | 1 | 6 |"
+    assert honest[-1] == "| LSTM | random | 22.00 (20.00) | 2.00 ± 1.00 | 1, 2, 3 | 6 |"  # of 11, 22, 33
+    assert course[-1] == "| LSTM | random | 11.00 (10.00) | 1.00 | 1 | 6 |"
     bigram = [example.ngram_perplexity(example.train, text, 2) for text in (example.train, example.test)]
     assert honest[3] == f"| bigram | - | {bigram[0]:.2f} | {bigram[1]:.2f} | - | - |"
     example.draw(rows, tmp_path / "curves.png")
