@@ -139,6 +139,21 @@ def test_batches_are_the_text_and_its_next_characters(example: SimpleNamespace, 
     assert targets[:, 0].tolist() == text[1:50].tolist()
 
 
+def test_each_epoch_trains_on_its_own_windows(example: SimpleNamespace, tmp_path: Path) -> None:
+    text, seen = random_tokens(300), []
+
+    class Observed(example.LanguageModel):
+        def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+            seen.append(batch[0])
+            return super().training_step(batch)
+
+    model = Observed("RNN", hidden_size=8, carry=True, optimizer="sgd", lr=0.1)
+    example.fit(model, example.Windows(text, text[:50], "random", 3, 4, 5), 3, tmp_path)
+    generators = [torch.Generator().manual_seed(3000 + epoch) for epoch in range(3)]
+    starts = torch.cat([example.window_starts(300, 4, 5, "random", generator) for generator in generators])
+    assert torch.equal(torch.stack(seen), text[starts.unsqueeze(1) + torch.arange(5).unsqueeze(1)])
+
+
 def test_reset_before_gru_computes_its_equations_from_any_state(example: SimpleNamespace) -> None:
     layer = example.ResetBeforeGRU(5, 4).double()
     inputs, first = torch.randn(6, 3, 5).double(), torch.rand(1, 3, 4).double() * 2 - 1
