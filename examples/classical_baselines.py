@@ -435,21 +435,23 @@ for name, row in results.items():
     known = methods[name].known if name in methods else ("-", "-")
     pair = [cells(row.get(dataset), figure) for dataset, figure in zip(("fashion_mnist", "mnist"), known, strict=True)]
     table += f"| {name} | {pair[0]} | {pair[1]} |\n"
-for (name, dataset), row in rows.items():
-    chosen = [f"{key.rpartition('__')[2]} {value}" for key, value in row["settings"].items()]
+for name, dataset in [(name, dataset) for name in methods for dataset in splits]:
+    chosen = [f"{key.rpartition('__')[2]} {value}" for key, value in rows[name, dataset]["settings"].items()]
     settings += f"| {name} | {dataset} | {', '.join(chosen) or '-'} |\n"
 seconds = sum(row[key] for row in rows.values() for key in ("choice_seconds", "train_seconds", "test_seconds"))
 sizes = "{:,} training, {:,} validation and {:,} test images".format(*SIZES[options.size])
 flag = "" if options.size == "default" else f" --{options.size}"
 page = f"""# Classical baselines and networks
 
-Written by `uv run --extra examples examples/classical_baselines.py{flag}`: {sizes} of each
-data set, on {describe_machine("cpu")}, scikit-learn {version("scikit-learn")}, numpy {version("numpy")}.
+Written by `uv run --extra examples examples/classical_baselines.py{flag}`,
+with {sizes} of {" and of ".join(splits)}.
+Machine: {describe_machine("cpu")}, scikit-learn {version("scikit-learn")}, numpy {version("numpy")}.
 
 | method | Fashion-MNIST: val % | test % | known % | train s | predict s | MNIST: val % | test % | known % | train s | predict s |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
 {table}
 - **known**: test accuracies that others report, with their own settings; most after training on all 60,000 images.
+  They were collected, not measured here.
 - **train s, predict s**: CPU seconds, summed over threads, of training with the chosen settings and of predicting the
   test images. With the comparison of the settings, all methods took {seconds / 60:.0f} CPU minutes.
 - Networks: the published weights. Figures and elapsed (not CPU) seconds are those of their cards, which name the hardware.
