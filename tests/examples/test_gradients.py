@@ -1,4 +1,4 @@
-"""Test each formula of examples/gradients.py against autograd over random shapes, in float64."""
+"""Test each formula of gradients.py and convolution_gradients.py against autograd over random shapes, in float64."""
 
 import random
 from collections.abc import Sequence
@@ -6,7 +6,6 @@ from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
-import matplotlib.pyplot as plt
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,6 +13,7 @@ from conftest import run_example
 from torch import Tensor, nn
 
 SEEDS = range(12)
+LESSONS = {"gradients": 9, "convolution_gradients": 5}  # rows of their tables
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +23,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def example(folder: Path) -> SimpleNamespace:
-    defined = SimpleNamespace(**run_example("gradients", folder, "--quick"))
-    plt.close("all")
-    return defined
+    """Run both lessons, and return what they have defined."""
+    return SimpleNamespace(**{k: v for name in LESSONS for k, v in run_example(name, folder, "--quick").items()})
 
 
 @pytest.fixture(params=SEEDS)
@@ -179,7 +178,8 @@ def test_one_step_of_an_rnn_has_the_gradients_of_autograd(example: SimpleNamespa
 def test_central_differences_are_exact_for_a_quadratic_function(example: SimpleNamespace) -> None:
     x, y = normal(2, 3).detach(), normal(3).detach()
     before = x.clone()
-    dx, dy = example.central_differences(lambda x, y: (x**2 * y).sum() + y[0], [x, y], 0.5)
+    differences = example.compare.__globals__["central_differences"]
+    dx, dy = differences(lambda x, y: (x**2 * y).sum() + y[0], [x, y], 0.5)
     torch.testing.assert_close(dx, 2 * x * y)
     torch.testing.assert_close(dy, (x**2).sum(dim=0) + torch.tensor([1.0, 0, 0]))
     assert torch.equal(x, before)
@@ -189,15 +189,16 @@ def test_wrong_formula_gets_a_large_difference_in_its_row(
     example: SimpleNamespace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     example.compare("wrong", lambda x, dy: (2 * dy,), lambda x: 3 * x, (4,))
-    name, shapes, by_formula, by_differences = example.rows.pop()
+    name, shapes, by_formula, by_differences = example.comparison.rows.pop()
     assert (name, shapes) == ("wrong", "4")
     assert by_formula > 0.1 > 1e-8 > by_differences
     assert capsys.readouterr().out.startswith("wrong ")
 
 
-def test_every_row_of_the_example_is_exact(example: SimpleNamespace, folder: Path) -> None:
-    assert len({name for name, *_ in example.rows}) == len(example.rows) == 14
-    assert all(by_formula < 1e-13 and by_differences < 1e-6 for *_, by_formula, by_differences in example.rows)
-    table = (folder / "gradients.md").read_text().splitlines()
-    assert [line.split(" | ")[0] for line in table[4:]] == [f"| {name}" for name, *_ in example.rows]
-    assert (folder / "gradients.png").read_bytes().startswith(b"\x89PNG")
+@pytest.mark.parametrize("lesson", LESSONS)
+@pytest.mark.usefixtures("example")
+def test_every_row_of_a_lesson_is_exact(folder: Path, lesson: str) -> None:
+    rows = [line.strip("| ").split(" | ") for line in (folder / f"{lesson}.md").read_text().splitlines()[4:]]
+    assert len({name for name, *_ in rows}) == len(rows) == LESSONS[lesson]
+    assert all(float(formula) < 1e-13 and float(differences) < 1e-6 for *_, formula, differences in rows)
+    assert (folder / f"{lesson}.png").read_bytes().startswith(b"\x89PNG")
