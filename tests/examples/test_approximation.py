@@ -4,12 +4,10 @@ import math
 from pathlib import Path
 from types import SimpleNamespace
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from conftest import run_example
-from sklearn.linear_model import LinearRegression, Ridge
 from torch import Tensor
 
 SEEDS = range(6)
@@ -22,9 +20,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def example(folder: Path) -> SimpleNamespace:
-    defined = SimpleNamespace(**run_example("approximation", folder, "--quick"))
-    plt.close("all")
-    return defined
+    pytest.importorskip("scipy")
+    return SimpleNamespace(**run_example("approximation", folder, "--quick"))
 
 
 @pytest.fixture(params=SEEDS)
@@ -169,82 +166,10 @@ def test_relu_error_has_the_order_and_constant_of_the_theory(example: SimpleName
     assert rough / (2 / units).sqrt() * 4 == pytest.approx(torch.ones(3), rel=0.05)
 
 
-# Regression
-
-
-@pytest.mark.parametrize("strength", [0.01, 1.0, 100.0])
-def test_ridge_is_that_of_scikit_learn_and_least_squares_on_the_augmented_system(
-    example: SimpleNamespace, seed: int, strength: float
-) -> None:
-    x, y = normal(12, seed + 1) + 3, normal(12)
-    coefficients, intercept = example.ridge(x, y, strength)
-    reference = Ridge(alpha=strength, solver="svd").fit(x.numpy(), y.numpy())
-    assert_close(coefficients, reference.coef_)
-    assert intercept.item() == pytest.approx(reference.intercept_, rel=1e-9)
-    penalty = torch.cat([strength**0.5 * torch.eye(seed + 1), torch.zeros(seed + 1, 1)], dim=1)  # not of the intercept
-    augmented = torch.cat([torch.cat([x, torch.ones(12, 1)], dim=1), penalty])
-    solution = torch.linalg.lstsq(augmented, torch.cat([y, normal(seed + 1) * 0])[:, None]).solution[:, 0]
-    assert_close(torch.cat([coefficients, intercept[None]]), solution, 1e-8)
-
-
-@pytest.mark.parametrize("degree", [1, 2, 5])
-def test_polynomial_regression_without_penalty_is_numpy_polyfit(
-    example: SimpleNamespace, seed: int, degree: int
-) -> None:
-    x, y, queries = normal(20), normal(20), normal(5)
-    expected = np.asarray(np.polyval(np.polyfit(x, y, degree), queries))
-    assert_close(example.polynomial_regression(x, y, queries, degree), expected, 1e-7)
-
-
-def test_locally_weighted_regression_is_a_weighted_fit_at_each_query(example: SimpleNamespace, seed: int) -> None:
-    x, y, queries = normal(15), normal(15), normal(4)
-    bandwidth = 0.3 + 0.2 * seed
-    actual = example.locally_weighted_regression(x, y, queries, bandwidth)
-    for query, value in zip(queries.numpy(), actual.numpy(), strict=True):
-        weights = np.exp(-((x.numpy() - query) ** 2) / (2 * bandwidth**2))
-        fit = LinearRegression().fit(x.numpy()[:, None], y.numpy(), sample_weight=weights)
-        assert value == pytest.approx(fit.predict([[query]])[0], rel=1e-7, abs=1e-8)
-
-
-def test_locally_weighted_regression_with_a_huge_bandwidth_is_linear_regression(
-    example: SimpleNamespace, seed: int
-) -> None:
-    x, y, queries = normal(15), normal(15), normal(4)
-    fit = LinearRegression().fit(x.numpy()[:, None], y.numpy())
-    expected = fit.predict(queries.numpy()[:, None])
-    assert_close(example.locally_weighted_regression(x, y, queries, 1e6), expected, 1e-8)
-
-
-@pytest.mark.parametrize("bandwidth", [0.02, 0.1, 1.0, 1e4])
-def test_locally_weighted_regression_reproduces_a_straight_line(example: SimpleNamespace, bandwidth: float) -> None:
-    x = torch.linspace(-1, 1, 41, dtype=torch.float64)
-    queries = torch.linspace(-1.05, 1.05, 30, dtype=torch.float64)
-    values = example.locally_weighted_regression(x, 3 - 2 * x, queries, bandwidth)
-    assert_close(values, 3 - 2 * queries, 1e-9)
-
-
-# The run
-
-
-def test_settings_were_chosen_and_flexible_methods_beat_the_straight_line(example: SimpleNamespace) -> None:
-    for name, (_, settings) in example.methods.items():
-        assert set(example.chosen[name]) <= set(settings)
-    linear, *others = (np.mean(errors) for errors in example.held_out.values())
-    assert linear > 0.25
-    assert all(0.1 < error < 0.15 for error in others)  # the noise is 0.1
-
-
-def test_samples_have_the_noise_that_the_table_names(example: SimpleNamespace) -> None:
-    x, y = example.sample(20000)
-    assert x.abs().max() <= 1
-    assert abs(x.mean()) < 0.02
-    assert (y - 1 / (1 + 25 * x**2)).std().item() == pytest.approx(0.1, rel=0.03)
-
-
 def test_run_writes_its_tables_and_plots(example: SimpleNamespace, folder: Path) -> None:
     text = (folder / "approximation.md").read_text(encoding="utf-8")
-    assert text.count("---|") >= 5 == len(example.tables)
+    assert text.count("---|") >= 4 == len(example.tables)
     for block in text.strip().split("\n\n")[1::2]:  # title, table, title, table, ...
         assert len({row.count("|") for row in block.splitlines()}) == 1
-    for plot in ("runge", "powers", "relu", "regression"):
+    for plot in ("runge", "powers", "relu"):
         assert (folder / f"{plot}.png").read_bytes().startswith(b"\x89PNG")
