@@ -18,7 +18,7 @@ from models import cards, did_you_mean
 
 from . import processes, sweep
 from .errors import SettingsError
-from .resume import find, key_of, merge_overrides
+from .resume import find, key_of, merge_overrides, refuse_foreign
 from .run_dir import JOB_PREFIX, is_sweep, now, require_empty
 from .settings import OF_THE_ZOO
 
@@ -44,12 +44,15 @@ def complete(arguments: list[str], runs: Path) -> Command:
             raise SettingsError(f"{key} cannot be set: {instead}.")
     if any(getattr(parsed, option, None) for option in PRINTS):
         return Command([*options, *overrides], None)
-    if (weights := _value("weights", overrides)) and not _value("resume", overrides):
+    resumed = _value("resume", overrides)
+    if (weights := _value("weights", overrides)) and not resumed:
         overrides = _network_of(weights, overrides)
-    overrides = _choose_own(_name_own_data(overrides))
+    overrides = _name_own_data(overrides)
+    if not resumed:  # a record has chosen
+        overrides = _choose_own(overrides)
     others = [override for override in overrides if key_of(override) not in ("resume", "run_dir")]
-    if wanted := _value("resume", overrides):
-        folder = find(wanted, runs)
+    if resumed:
+        folder = find(resumed, runs)
         if is_sweep(folder):
             _refuse_torchrun()
             return _in_sweep(options, sweep.resume(folder, others))
@@ -117,13 +120,13 @@ def _network_of(weights: str, overrides: list[str]) -> list[str]:
     if "." in (network := file.card["network"]) and not given & {"model", "model._target_"}:
         raise SettingsError(f"{file.path} holds a network of your own. Name it: model._target_={network}.")
     if not given & {"data", "data._target_", "recipe"}:
-        overrides = [*_data_of(file), *overrides]
+        overrides = [*refuse_foreign(_data_of(file), file.path), *overrides]
     if given & {"model", "model._target_", "recipe"}:
         return overrides
     arguments = file.card["arguments"]
     own = {key: value for key, value in arguments.items() if key not in ("in_channels", "num_classes", "image_size")}
     chosen = [f"model={file.card['network']}", *(f"model.{key}={json.dumps(value)}" for key, value in own.items())]
-    return [*chosen, f"image_size={arguments['image_size']}", *overrides]
+    return [*refuse_foreign(chosen, file.path), f"image_size={arguments['image_size']}", *overrides]
 
 
 def _data_of(file: cards.WeightsFile) -> list[str]:

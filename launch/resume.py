@@ -1,15 +1,25 @@
-"""Resume a stopped run: find its folder, take up its overrides, and refuse what would make it another run."""
+"""Resume a stopped run: find its folder, take up its overrides, and refuse what would make it another run.
+
+A record is data: its folder may come from anywhere. What it holds can choose among the options and set the keys of this
+project; it cannot name other code, nor set anything of Hydra's.
+"""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override, QuotedString
+from hydra.errors import HydraException
 
 from models import WeightsError
 
 from .errors import SettingsError, shown
 from .run_dir import is_run, is_sweep
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 MUTABLE_KEYS = ("run_dir", "resume", "report", "logger", "checkpoint")  # may differ from the recorded configuration
 # These may differ, too: they change rounding alone.
@@ -35,15 +45,55 @@ def find(wanted: str, runs: Path) -> Path:
 
 def merge_overrides(folder: Path, given: list[str]) -> list[str]:
     """Return the overrides that the run was started with, followed by those given now, which replace equal keys."""
-    return merge(read_yaml(folder / ".hydra" / "overrides.yaml", list), given)
+    file = folder / ".hydra" / "overrides.yaml"
+    return merge(read_yaml(file, list), given, file)
 
 
-def merge(recorded: list[str], given: list[str]) -> list[str]:
+def merge(recorded: list[Any], given: list[str], file: Path) -> list[str]:
     """Join two lists of overrides. A group that is given again drops its recorded keys: trainer=cpu drops
     trainer.devices=2.
+
+    Raises WeightsError for what the record in `file` may not hold, unless that is given again.
     """
     keys = {key_of(override) for override in given} | {"run_dir", "resume"}
-    return [each for each in recorded if not {key_of(each), key_of(each).partition(".")[0]} & keys] + given
+    kept = [each for each in recorded if not {key_of(str(each)), key_of(str(each)).partition(".")[0]} & keys]
+    return refuse_foreign(kept, file) + given
+
+
+def refuse_foreign(recorded: list[Any], file: Path) -> list[str]:
+    """Return the overrides that `file` holds.
+
+    Raises WeightsError unless every one sets a key of this project, to an option or target that it ships.
+    """
+    files = {path.relative_to(CONFIGS).with_suffix("").as_posix(): path for path in CONFIGS.glob("**/*.yaml")}
+    targets = {target for path in files.values() for target in _targets(yaml.safe_load(path.read_bytes()))}
+    groups = {name.partition("/")[0] for name in files if "/" in name}
+    known = groups | read_yaml(CONFIGS / "train.yaml", dict).keys() - {"defaults", "hydra"}
+    parser = OverridesParser.create()
+    for each in recorded:
+        try:
+            override = parser.parse_override(each)
+            key, values = override.key_or_group, _values(override)
+        except (HydraException, TypeError, AttributeError):
+            raise WeightsError(f"{file} is damaged: it holds {each!r}. Start it anew.") from None
+        # An interpolation could make a target: ${oc.create:...}
+        foreign = override.package or "${" in each or key.split(".")[0] not in known
+        foreign = foreign or not targets.issuperset(_targets({key.rpartition(".")[2]: values}))
+        if key in groups:
+            foreign = foreign or any(value is not None and f"{key}/{value}" not in files for value in values)
+        if foreign:
+            raise WeightsError(
+                f"{file} holds {each}, which is not part of this project. If you trust it, give {key}= again yourself."
+            )
+    return recorded
+
+
+def _values(override: Override) -> list[Any]:
+    """Return the value of an override, or those that a sweep tries."""
+    if isinstance(override.value(), Glob):
+        return []  # options of a group
+    values = list(override.sweep_iterator()) if override.is_sweep_override() else [override.value()]
+    return [value.text if isinstance(value, QuotedString) else value for value in values]
 
 
 def check_unchanged(folder: Path, configuration: dict[str, Any]) -> None:
@@ -98,6 +148,18 @@ def read_yaml(file: Path, kind: type) -> Any:
     if not isinstance(content, kind):
         raise WeightsError(f"{file} is damaged, the run cannot be resumed. Start it anew.")
     return content
+
+
+def _targets(value: Any, key: str = "") -> Iterator[str]:
+    """Yield all that is named as a `_target_`, at any depth."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _targets(inner, str(name))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _targets(inner, key)
+    elif key == "_target_":
+        yield str(value)
 
 
 def key_of(override: str) -> str:

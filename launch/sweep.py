@@ -44,7 +44,9 @@ class Sweep(NamedTuple):
     resumed: bool
 
     def record(self) -> None:
-        content = {"overrides": self.overrides, "named_by": self.named_by}
+        """Write the overrides, without Hydra's: how jobs are launched is not read from a folder, but given again."""
+        overrides = [each for each in self.overrides if not key_of(each).startswith("hydra")]
+        content = {"overrides": overrides, "named_by": self.named_by}
         atomic.write(self.folder / SWEEP_RECORD, yaml.safe_dump(content, width=1000).encode())
 
     def environment(self) -> dict[str, str]:
@@ -98,7 +100,7 @@ def resume(folder: Path, given: list[str]) -> Sweep:
         mutable = key.split(".")[0] in MUTABLE_KEYS or key.startswith("hydra")  # how jobs are launched
         if key not in may_change and not mutable and override not in recorded:
             raise SettingsError(f"{override} would change a sweep that has started. Start a new one for that.")
-    return Sweep(folder, merge(recorded, given), named_by + new, resumed=True)
+    return Sweep(folder, merge(recorded, given, folder / SWEEP_RECORD), named_by + new, resumed=True)
 
 
 def _ends_at_an_epoch(config: Path) -> bool:

@@ -225,6 +225,12 @@ def test_documented_network_data_and_loss_of_the_users_own_are_found_from_the_cu
         [sys.executable, str(ROOT / "train.py"), "weights=run"], cwd=tmp_path, capture_output=True, text=True
     )
     assert "holds a network of your own. Name it: model._target_=my_networks.Tiny." in unnamed.stderr
+    named = [words[0], words[2], words[4]]
+    for again, status, told in (([], 4, "If you trust it"), (named, 0, "has finished its 3 epochs")):
+        resumed = subprocess.run(
+            [sys.executable, str(ROOT / "train.py"), "resume=run", *again], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert (resumed.returncode, told in resumed.stdout + resumed.stderr) == (status, True), resumed.stderr
 
 
 @pytest.mark.slow
