@@ -157,7 +157,9 @@ methods = {
         effort={"n_estimators": (10, 50, 100)},
     ),
     "gradient boosting": Method(
-        HistGradientBoostingClassifier(max_bins=63, max_features=0.2, early_stopping=False, random_state=1),
+        HistGradientBoostingClassifier(
+            max_bins=63, max_features=0.2, l2_regularization=1.0, early_stopping=False, random_state=1
+        ),
         {"learning_rate": [0.1, 0.2]},
         ("88.0 to 91.1", "96.9 to 98"),
         effort={"max_iter": (1, 10, 100)},
