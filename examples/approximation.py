@@ -7,7 +7,7 @@ Source of the first one: Runge, "Über empirische Funktionen und die Interpolati
 # %%
 from start import read_flags
 
-options = read_flags(__doc__, "scipy")
+options = read_flags("approximation", __doc__, "scipy")
 
 # %%
 from collections.abc import Callable
@@ -176,7 +176,7 @@ axes.xaxis.set_major_formatter("{x:.0f}")
 axes.minorticks_off()
 axes.grid(alpha=0.3)
 axes.legend()
-figure.savefig(options.folder / "runge.png", dpi=150)
+options.save(figure, "runge")
 
 # %% [markdown]
 # ## Powers out of tanh units
@@ -225,7 +225,7 @@ axes.axvspan(0.01, 0.1, color="grey", alpha=0.15, label="slope measured here")
 axes.set(xlabel="step h of the finite differences", ylabel="largest error on [-1, 1]", ylim=(1e-17, 1e2))
 axes.grid(alpha=0.3)
 axes.legend(loc="upper center", ncols=2)
-figure.savefig(options.folder / "powers.png", dpi=150)
+options.save(figure, "powers")
 
 # %% [markdown]
 # ## Any continuous function out of ReLUs
@@ -266,7 +266,7 @@ axes.loglog(units, 25 / units**2, "k:", label="$25 / n^2$")
 axes.set(xlabel="ReLU units n", ylabel="largest error on [-1, 1]")
 axes.grid(alpha=0.3)
 axes.legend()
-figure.savefig(options.folder / "relu.png", dpi=150)
+options.save(figure, "relu")
 
 (options.folder / "approximation.md").write_text("\n".join(tables), encoding="utf-8")
 print(f"Tables and plots: {options.folder}")

@@ -1,7 +1,7 @@
 """Cut a novel into characters and into windows, and predict characters by counting, for language_model.py.
 
-Source: Zhang, Lipton, Li & Smola, "Dive into Deep Learning", chapter 9. The text beside this file, time_machine.txt, is
-H. G. Wells, "The Time Machine", 1895, in the public domain.
+Source: Zhang, Lipton, Li & Smola, "Dive into Deep Learning", release 0.17, chapter 8. The text beside this file,
+time_machine.txt, is H. G. Wells, "The Time Machine", 1895, in the public domain.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from typing import Literal
 import lightning
 import torch
 import torch.nn.functional as F
+from start import ROOT
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
@@ -28,7 +29,7 @@ ALPHABET = ["<unk>", " ", *"abcdefghijklmnopqrstuvwxyz"]
 SHA256 = "124084573ad7c355a60f71ed1a9e306746f46c454bd0c448df605095454265d8"
 
 
-def read_novel(file: Path) -> str:
+def read_novel(file: Path = ROOT / "examples" / "time_machine.txt") -> str:
     """Return the novel. Raises OSError or DataError unless `file` is the bundled text."""
     content = file.read_bytes()
     if (digest := hashlib.sha256(content).hexdigest()) != SHA256:
@@ -94,6 +95,8 @@ def window_starts(
 
 class Windows(lightning.LightningDataModule):
     """Give batches of inputs and targets, int64 (num_steps, batch_size); validate on one long window.
+
+    The items of its data sets are whole batches.
 
     The windows of an epoch are a function of (seed, epoch): a run that was stopped continues as if it had not been.
     """

@@ -14,7 +14,7 @@ one gets the images that the networks get, and its few settings are chosen on th
 # (pyright guesses the types of scikit-learn, which states none, from default values.)
 from start import read_flags
 
-options = read_flags(__doc__, "sklearn")
+options = read_flags("classical_baselines", __doc__, "sklearn")
 
 import json
 import time
@@ -286,4 +286,4 @@ axes.minorticks_off()
 axes.invert_yaxis()
 axes.grid(alpha=0.4)
 figure.legend(loc="outside upper right", ncols=2)
-figure.savefig(options.folder / "classical_baselines.png", dpi=150)
+options.save(figure, "classical_baselines")

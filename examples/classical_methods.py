@@ -9,7 +9,7 @@ What they achieve on both data sets is measured by classical_baselines.py.
 # (pyright guesses the types of scikit-learn, which states none, from default values.)
 from start import read_flags
 
-read_flags(__doc__, "sklearn")
+read_flags("classical_methods", __doc__, "sklearn")
 
 import numpy as np
 import torch

@@ -45,7 +45,7 @@ class Comparison:
     """Compare formulas on random inputs; write `<name>.md` and `<name>.png` to the folder of the options."""
 
     def __init__(self, name: str, options: Options) -> None:
-        self.stem, self.draws = options.folder / name, DRAWS[options.size]
+        self.name, self.options, self.draws = name, options, DRAWS[options.size]
         self.rows: list[tuple[str, str, float, float]] = []  # layer, shapes, differences of formula, of central ones
         self.title = f"Largest absolute difference from autograd, float64, {self.draws} random inputs for each formula"
         print(f"{self.title}\n\n{'':28} {'shapes of the inputs':42} {'formula':>8} {'differences':>12}")
@@ -77,7 +77,7 @@ class Comparison:
         table = f"{self.title}.\n\n| layer or loss | shapes of the inputs | formula | central differences |\n"
         table += "| --- | --- | ---: | ---: |\n"
         table += "".join("| {} | {} | {:.1e} | {:.1e} |\n".format(*row) for row in self.rows)
-        self.stem.with_suffix(".md").write_text(table)
+        (self.options.folder / f"{self.name}.md").write_text(table, encoding="utf-8")
 
         names, _, by_formula, by_differences = zip(*self.rows, strict=True)
         figure, axes = plt.subplots(figsize=(7, 0.25 * len(names) + 1), layout="constrained")
@@ -90,6 +90,5 @@ class Comparison:
         axes.invert_yaxis()  # the first formula at the top
         axes.grid(axis="y", alpha=0.3)
         figure.legend(loc="outside upper center", ncols=3, frameon=False)
-        figure.savefig(self.stem.with_suffix(".png"), dpi=150)
-        plt.close(figure)
-        print(f"\nTable and plot: {self.stem.parent}")
+        self.options.save(figure, self.name)
+        print(f"\nTable and plot: {self.options.folder}")

@@ -7,7 +7,7 @@ ICML 2015, section 3. How a formula is compared stands in gradients.py.
 # %%
 from start import read_flags
 
-options = read_flags(__doc__)
+options = read_flags("convolution_gradients", __doc__)
 
 # %%
 from collections.abc import Iterator, Sequence

@@ -8,7 +8,7 @@ in convolution_gradients.py.
 # %%
 from start import read_flags
 
-options = read_flags(__doc__)
+options = read_flags("gradients", __doc__)
 
 # %%
 import torch

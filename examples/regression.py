@@ -6,7 +6,7 @@ Source: Cleveland, "Robust Locally Weighted Regression and Smoothing Scatterplot
 # %%
 from start import read_flags
 
-options = read_flags(__doc__)
+options = read_flags("regression", __doc__)
 
 # %%
 import matplotlib.pyplot as plt
@@ -118,5 +118,5 @@ for (name, (regression, _)), style in zip(methods.items(), (":", "--", "-.", "-"
     axes.plot(queries, regression(x, y, queries, setting), style, label=label)
 axes.set(xlabel="x", ylabel="y", ylim=(-0.4, 1.7))
 axes.legend(ncols=2)
-figure.savefig(options.folder / "regression.png", dpi=150)
+options.save(figure, "regression")
 print(f"Table and plot: {options.folder}")

@@ -1,9 +1,14 @@
 """Begin an example: find the zoo, read the flags. Each example's first cell imports this file."""
 
+import os
+import signal
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ROOT = Path(__file__).resolve().parents[1]  # of the repository
 sys.path.append(str(ROOT))  # an example finds `models` and `data` from any folder, also as a notebook
@@ -22,13 +27,20 @@ class Options(NamedTuple):
     size: str  # one of SIZES
     folder: Path  # for plots and tables; it exists
 
+    def save(self, figure: "Figure", name: str) -> None:
+        """Write a figure to `<name>.png` in the folder; a notebook shows it, too."""
+        figure.savefig(self.folder / f"{name}.png", dpi=150)
+        if not IN_NOTEBOOK:
+            from matplotlib import pyplot
 
-def read_flags(doc: str | None, *needs: str) -> Options:
-    """Read the flags of the program that is running; in a notebook, take their defaults.
+            pyplot.close(figure)
+
+
+def read_flags(name: str, doc: str | None, *needs: str) -> Options:
+    """Read the flags of the example `name`; in a notebook, take their defaults.
 
     `needs` are packages of the extra "examples". Ends the process, with one line, if one is missing or a flag is wrong.
     """
-    name = "notebook" if IN_NOTEBOOK else Path(sys.argv[0]).stem
     parser = flags.Flags(f"{name}.py", doc)
     sizes = parser.add_mutually_exclusive_group()
     for size in ("quick", "full"):
@@ -39,6 +51,8 @@ def read_flags(doc: str | None, *needs: str) -> Options:
     if not IN_NOTEBOOK:
         flags.prepare_streams()
         signals.install(flags.stop)
+        if os.name == "posix":
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end without a traceback when a reader stops: | head
     try:
         command = parser.parse_args([] if IN_NOTEBOOK else None)
         if missing := [package for package in needs if find_spec(package) is None]:
@@ -46,14 +60,15 @@ def read_flags(doc: str | None, *needs: str) -> Options:
                 f"{name} needs {', '.join(missing)}. Run it with: uv run --extra examples examples/{name}.py"
             )
         try:
-            command.output.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
+            folder = command.output.expanduser()
+            folder.mkdir(parents=True, exist_ok=True)
+        except (OSError, RuntimeError) as error:  # an unknown ~user is a RuntimeError
             raise errors.MachineError(
-                f"{command.output} cannot be made ({error.strerror}). Name another folder."
+                f"{command.output} cannot be made ({getattr(error, 'strerror', error)}). Name another folder."
             ) from None
     except Exception as error:
         stop(error)
-    return Options(command.size, command.output)
+    return Options(command.size, folder)
 
 
 def stop(error: Exception) -> NoReturn:

@@ -8,7 +8,7 @@
 # %%
 from start import ROOT, read_flags
 
-options = read_flags(__doc__)
+options = read_flags("tour", __doc__)
 
 import json
 import subprocess
@@ -16,7 +16,6 @@ import sys
 
 import matplotlib.pyplot as plt
 import torch
-from matplotlib.figure import Figure
 from rich import print
 from torchvision.models.feature_extraction import create_feature_extractor
 
@@ -28,13 +27,6 @@ from inspection.occlusion import occlusion_map
 from inspection.stages import first_weights
 
 looked_at = 1_000 if options.size == "quick" else 10_000
-
-
-def save(figure: Figure, name: str) -> None:
-    """Save a figure as PNG."""
-    figure.savefig(options.folder / f"{name}.png", dpi=150, bbox_inches="tight")
-    plt.close(figure)
-    print(f"-> {options.folder / name}.png")
 
 
 # %% [markdown]
@@ -65,11 +57,11 @@ print(f"{accuracy:.4f} of {looked_at} test images; its card says {card['metrics'
 trained = networks.load("lenet_relu-mnist")
 filters = first_weights(trained)
 assert filters is not None
-figure, axes = plt.subplots(1, 6, figsize=(7, 1.5))
+figure, axes = plt.subplots(1, 6, figsize=(7, 1.5), layout="constrained")
 for axis, weights in zip(axes, filters[:, 0], strict=True):
     axis.imshow(weights.numpy(), cmap="RdBu_r", vmin=-float(filters.abs().max()), vmax=float(filters.abs().max()))
     axis.axis("off")
-save(figure, "filters")
+options.save(figure, "filters")
 
 # %% [markdown]
 # ## Feature maps
@@ -79,13 +71,13 @@ save(figure, "filters")
 stages = ["c1", "s2", "c3", "s4"]
 with torch.inference_mode():
     maps = create_feature_extractor(lenet, stages)(standardised(test.images[:1]))
-figure, axes = plt.subplots(len(stages), 6, figsize=(7, 5))
+figure, axes = plt.subplots(len(stages), 6, figsize=(7, 5), layout="constrained")
 for row, stage in zip(axes, stages, strict=True):
     for axis, each in zip(row, maps[stage][0], strict=False):  # c3 and s4 have 16 maps: the first six
         axis.imshow(each.numpy(), cmap="gray")
         axis.set(xticks=[], yticks=[])
     row[0].set_ylabel(stage)
-save(figure, "feature_maps")
+options.save(figure, "feature_maps")
 
 # %% [markdown]
 # ## The most confident mistakes
@@ -94,13 +86,13 @@ save(figure, "feature_maps")
 # %%
 *_, (_, mistakes) = find_mistakes(trained, test)
 print(f"{len(mistakes)} of {looked_at} are wrong")
-figure, axes = plt.subplots(1, 6, figsize=(7, 1.7))
+figure, axes = plt.subplots(1, 6, figsize=(7, 1.7), layout="constrained")
 for axis, mistake in zip(axes, mistakes, strict=False):
     axis.imshow(test.images[mistake.index, 0].numpy(), cmap="gray")
     axis.set_title(f"{mistake.answer} ({100 * mistake.probability:.0f} %)\nlabel {mistake.label}", fontsize=8)
 for axis in axes:
     axis.axis("off")
-save(figure, "mistakes")
+options.save(figure, "mistakes")
 
 # %% [markdown]
 # ## An occlusion map
@@ -111,13 +103,13 @@ save(figure, "mistakes")
 image = test.images[:1]
 label = int(trained.probabilities(image).argmax())
 falls = occlusion_map(trained, image, label, stride=1)
-figure, axes = plt.subplots(1, 2, figsize=(5, 2.4))
+figure, axes = plt.subplots(1, 2, figsize=(5, 2.4), layout="constrained")
 axes[0].imshow(image[0, 0].numpy(), cmap="gray")
 drawn = axes[1].imshow(falls.numpy(), cmap="RdBu_r", vmin=-float(falls.abs().max()), vmax=float(falls.abs().max()))
 figure.colorbar(drawn, label=f"fall of the probability of {label}")
 for axis in axes:
     axis.axis("off")
-save(figure, "occlusion")
+options.save(figure, "occlusion")
 
 # %% [markdown]
 # ## Two networks on the same digits

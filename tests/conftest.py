@@ -4,7 +4,6 @@ import csv
 import functools
 import json
 import os
-import runpy
 import signal
 import sys
 from collections.abc import Callable
@@ -112,9 +111,16 @@ def run_program(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
 
 
 def run_example(name: str, folder: Path, *arguments: str) -> dict[str, Any]:
-    """Run an example, as `python examples/<name>.py --output <folder>` does, and return what it has defined."""
+    """Run an example as `examples/<name>.py --output <folder>`, and return what it has defined.
+
+    There is no `__file__`, as in a notebook.
+    """
+    broken_pipe = signal.getsignal(signal.SIGPIPE)
     with pytest.MonkeyPatch.context() as patch, signals.handling(signal.SIG_DFL):
         patch.setattr(sys, "argv", [f"{name}.py", "--output", str(folder), *arguments])
         patch.setattr(sys, "path", [str(ROOT / "examples"), *sys.path])
         patch.setattr(idx, "read", read_once)
-        return runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__main__")
+        file, defined = ROOT / "examples" / f"{name}.py", {"__name__": "__main__"}
+        exec(compile(file.read_text(encoding="utf-8"), file, "exec"), defined)
+        signal.signal(signal.SIGPIPE, broken_pipe)
+        return defined

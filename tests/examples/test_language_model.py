@@ -3,13 +3,15 @@
 import math
 import sys
 from collections import Counter
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
-from conftest import run_example
+from conftest import ROOT, run_example
 from torch import Tensor, nn
 
 from data import DataError
@@ -19,11 +21,9 @@ NETWORKS = ["RNN", "GRU, reset before", "GRU, reset after", "LSTM"]
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """Run language_model.py and language_protocols.py, and return what they and characters.py have defined."""
-    model, protocols = (
-        run_example(name, tmp_path_factory.mktemp(name), "--quick") for name in ("language_model", "language_protocols")
-    )
-    return SimpleNamespace(**vars(sys.modules["characters"]) | protocols | model)
+    """Run the example, and return what it, characters.py and character_network.py have defined."""
+    defined = run_example("language_model", tmp_path_factory.mktemp("language_model"), "--quick")
+    return SimpleNamespace(**vars(sys.modules["characters"]) | vars(sys.modules["character_network"]) | defined)
 
 
 @pytest.fixture(autouse=True)
@@ -50,8 +50,8 @@ def parts(state: Any) -> tuple[Tensor, ...]:
 
 
 def test_text_is_the_bundled_one_and_another_is_refused(example: SimpleNamespace, tmp_path: Path) -> None:
-    bundled = Path(example.__file__).with_name("time_machine.txt")
-    assert len(example.read_novel(bundled)) == 179_693
+    bundled = ROOT / "examples" / "time_machine.txt"
+    assert len(example.read_novel()) == 179_693
     changed = tmp_path / "time_machine.txt"
     changed.write_bytes(bundled.read_bytes() + b" ")
     with pytest.raises(DataError, match=r"SHA-256 \w+, expected 1240845\w+\. Restore it with git\.$") as refused:
@@ -70,9 +70,15 @@ def test_tenths_are_the_novel_in_its_order(example: SimpleNamespace) -> None:
     assert torch.equal(torch.cat((example.train, example.validation, example.test)), example.novel)
     assert len(example.test) == pytest.approx(len(example.novel) / 10, abs=1)
     assert len(example.validation) == pytest.approx(len(example.novel) / 10, abs=1)
-    honest = example.PROTOCOLS["honest"]
-    assert torch.equal(honest.train, example.train[:4_000])  # in the quick form
-    assert torch.equal(honest.validation, example.validation[:500])
+
+
+def test_protocols_are_those_of_the_page(example: SimpleNamespace) -> None:
+    course, held_out = example.PROTOCOLS["course"], example.PROTOCOLS["held-out"]
+    assert torch.equal(torch.cat((course.train, course.validation)), example.novel[:11_000])
+    assert (len(course.train), course.epochs, course.seeds, course.chosen) == (10_000, 500, (1,), "last")
+    assert torch.equal(held_out.train, example.train)
+    assert torch.equal(held_out.validation, example.validation)
+    assert (held_out.epochs, held_out.seeds, held_out.chosen) == (10, (1, 2, 3), "best")
 
 
 def random_sizes() -> tuple[int, int, int]:
@@ -305,7 +311,7 @@ def test_trained_model_beats_the_bigram_model_on_held_out_text(example: SimpleNa
     state, losses = None, []
     with torch.no_grad():
         for token, target in zip(example.test[:1500], example.test[1:1501], strict=True):  # one character at a time
-            logits, state = example.model(token.view(1, 1), state)
+            logits, state = example.writer(token.view(1, 1), state)
             losses.append(-logits[0, 0].log_softmax(0)[target].item())
     perplexity = math.exp(sum(losses) / len(losses))
     assert perplexity < 0.9 * example.ngram_perplexity(example.train, example.test[:1501], 2)
@@ -313,9 +319,9 @@ def test_trained_model_beats_the_bigram_model_on_held_out_text(example: SimpleNa
 
 def test_validation_perplexity_is_that_of_the_validation_text(example: SimpleNamespace) -> None:
     with torch.no_grad():
-        logits, _ = example.model(example.validation[:-1, None])
+        logits, _ = example.writer(example.validation[:-1, None])
     loss = -logits[:, 0].log_softmax(-1).gather(1, example.validation[1:, None]).mean()
-    assert example.model.history[-1]["validation"] == pytest.approx(loss.exp().item(), rel=1e-4)
+    assert example.rows[0].history[-1]["validation"] == pytest.approx(loss.exp().item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -372,9 +378,9 @@ def test_row_is_trained_once_and_measured_at_the_chosen_epoch(
     names = example.train_row.__globals__
     settings = {"hidden_size": 16, "optimizer": "sgd", "lr": 30.0}  # too large: the best epoch is not the last
     for chosen in ("best", "last"):
-        protocol = example.Protocol(example.train[:3000], example.validation[:200], 4, (1,), chosen, settings)
-        monkeypatch.setitem(names, "PROTOCOLS", {"honest": protocol})
-        row = example.train_row("honest", "RNN", "random", 1, tmp_path / chosen)
+        protocol = example.Protocol(example.train[:3000], example.validation[:200], 4, (1,), chosen, settings, "")
+        monkeypatch.setitem(names, "PROTOCOLS", {"held-out": protocol})
+        row = example.train_row("held-out", "RNN", "random", 1, tmp_path / chosen)
         curve = [epoch["validation"] for epoch in row.history]
         assert len(curve) == 4
         assert row.epoch == (4 if chosen == "last" else 1 + curve.index(min(curve)))
@@ -383,28 +389,51 @@ def test_row_is_trained_once_and_measured_at_the_chosen_epoch(
             logits, _ = model(example.test[:-1, None])
         loss = -logits[:, 0].log_softmax(-1).gather(1, example.test[1:, None]).mean()
         assert row.test == pytest.approx(loss.exp().item(), rel=1e-4)
-        monkeypatch.setitem(names, "fit", None)
-        assert example.train_row("honest", "RNN", "random", 1, tmp_path / chosen) == row
-        monkeypatch.undo()
+        assert row.text == example.generate(model, "the time traveller ", 100, 0.5)
+        with monkeypatch.context() as patch:
+            patch.setitem(names, "fit", None)
+            assert example.train_row("held-out", "RNN", "random", 1, tmp_path / chosen) == row
+        monkeypatch.setitem(names, "PROTOCOLS", {"held-out": protocol._replace(epochs=1)})  # another training
+        assert len(example.train_row("held-out", "RNN", "random", 1, tmp_path / chosen).history) == 1
 
 
-def test_table_gives_means_over_the_seeds_at_the_chosen_epochs(example: SimpleNamespace, tmp_path: Path) -> None:
-    rows = []
-    for name, protocol in example.PROTOCOLS.items():
-        for network in NETWORKS:
-            for sampling in ("sequential", "random"):
-                for seed in (1, 2, 3) if name == "honest" else protocol.seeds:
-                    history = [
-                        {"training": 10.0 * seed + (k + 1) % 4, "validation": 2.0, "seconds": 1.5} for k in range(4)
-                    ]
-                    rows.append(example.Row(name, network, sampling, history, seed, float(seed), "text"))
-    honest, course = example.table("honest", rows).splitlines(), example.table("course", rows).splitlines()
-    assert len(honest) == len(course) == 2 + 3 + 4
-    assert honest[-1] == "| LSTM | sequential | 22.00 (20.00) | 2.00 ± 1.00 | 1, 2, 3 | 6 |"  # of 11, 22, 33
-    assert course[-1] == "| LSTM | sequential | 11.00 (10.00) | 1.00 | 1 | 6 |"
-    bigram = [
-        example.ngram_perplexity(example.train[:4_000], text, 2) for text in (example.train[:4_000], example.test)
-    ]
-    assert honest[3] == f"| bigram | - | {bigram[0]:.2f} | {bigram[1]:.2f} | - | - |"
-    example.draw(rows, tmp_path / "curves.png")
-    assert (tmp_path / "curves.png").stat().st_size > 10_000
+@pytest.fixture
+def rows(example: SimpleNamespace) -> list[Any]:
+    """Return rows of both protocols, of seeds whose perplexities differ by 10."""
+    made: list[Any] = []
+    for name, seeds in (("course", (1,)), ("held-out", (1, 2, 3))):
+        for network, sampling, seed in product(NETWORKS, ("sequential", "random"), seeds):
+            history = [{"training": 10.0 * seed + (k + 1) % 4, "validation": 2.0, "seconds": 1.5} for k in range(4)]
+            made.append(example.Row(name, network, sampling, history, seed, float(seed), "text"))
+    return made
+
+
+def test_table_gives_means_over_the_seeds_at_the_chosen_epochs(example: SimpleNamespace, rows: list[Any]) -> None:
+    held_out, course = example.table("held-out", rows).splitlines(), example.table("course", rows).splitlines()
+    assert len(held_out) == len(course) == 2 + 3 + 8
+    assert held_out[-1] == "| LSTM | random | 22.00 (20.00) | 2.00 ± 1.00 | 1, 2, 3 | 6 |"  # of 11, 22, 33
+    assert course[-1] == "| LSTM | random | 11.00 (10.00) | 1.00 | 1 | 6 |"
+    bigram = [example.ngram_perplexity(example.train, text, 2) for text in (example.train, example.test)]
+    assert held_out[3] == f"| bigram | - | {bigram[0]:.2f} | {bigram[1]:.2f} | - | - |"
+
+
+def test_curves_are_means_over_the_seeds_and_one_epoch_is_seen(example: SimpleNamespace, rows: list[Any]) -> None:
+    course, held_out = example.draw(rows).axes
+    assert len(course.lines) == len(held_out.lines) == 2 * len(NETWORKS)
+    assert course.lines[0].get_ydata().tolist() == [11, 12, 13, 10]
+    assert held_out.lines[0].get_ydata().tolist() == [21, 22, 23, 20]
+    assert held_out.lines[1].get_ydata().tolist() == [2, 2, 2, 2]
+    (one,) = example.draw(example.rows).axes
+    assert [line.get_xdata().tolist() for line in one.lines] == [[1], [1]]
+    assert all(line.get_marker() == "^" for line in one.lines)
+    plt.close("all")
+
+
+def test_page_says_how_the_row_was_trained(example: SimpleNamespace) -> None:
+    for text in (
+        "139,374 characters, epochs: 1, seeds: 1",
+        "hidden_size 64",
+        "at temperature 0.5",
+        example.rows[0].text,
+    ):
+        assert text in example.page

@@ -9,7 +9,7 @@ from conftest import ROOT
 
 EXAMPLE = '''"""Show nothing."""
 from start import read_flags
-options = read_flags(__doc__, "json", NEEDS)
+options = read_flags("show", __doc__, "json", NEEDS)
 import models
 print(options.size, options.folder, len(models.names()))
 '''
