@@ -4,13 +4,18 @@ The methods are those of Hastie, Tibshirani & Friedman, "The Elements of Statist
 What they achieve on both data sets is measured by classical_baselines.py.
 """
 
+# %% [markdown]
+# # Classical methods
+# Each section states one method, computes it in a few lines, and compares the result with scikit-learn's.
+
 # %%
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
 # (pyright guesses the types of scikit-learn, which states none, from default values.)
 from start import read_flags
 
-read_flags("classical_methods", __doc__, "sklearn")
+options = read_flags("classical_methods", __doc__, "sklearn")
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from scipy.special import expit
@@ -42,7 +47,8 @@ def pair(split: Images, negative: int, positive: int, count: int = 1_000) -> tup
 
 
 fashion, digits = data.load("fashion_mnist"), data.load("mnist")
-few, labels = pixels(fashion.train.images[:1_000]), fashion.train.labels[:1_000].numpy()
+count = {"quick": 500, "default": 1_000, "full": 5_000}[options.size]
+few, labels = pixels(fashion.train.images[:count]), fashion.train.labels[:count].numpy()
 
 # %% [markdown]
 # ## Perceptron
@@ -84,9 +90,9 @@ def mistake_bounds(features: np.ndarray, signs: np.ndarray) -> tuple[float, floa
 
 print("perceptron: mistakes <= Novikoff's bound <= 4 R^2 / margin^2")
 for name, split, classes in (("Fashion-MNIST", fashion, (1, 8)), ("MNIST", digits, (0, 1))):
-    novikoff, with_bias = mistake_bounds(*pair(split.train, *classes))
+    novikoff, bound = mistake_bounds(*pair(split.train, *classes))
     mistakes = perceptron(*pair(split.train, *classes))[1]
-    print(f"  {name}, {classes[0]} against {classes[1]}: {mistakes} <= {novikoff:,.0f} <= {with_bias:,.0f}")
+    print(f"  {name}, {classes[0]} against {classes[1]}: {mistakes} <= {novikoff:,.0f} <= {bound:,.0f}")
 
 # %% [markdown]
 # ## Linear and ridge regression
@@ -111,23 +117,36 @@ print(f"ridge: the normal equations differ from scikit-learn's weights by {abs(w
 
 # %% [markdown]
 # ## Lasso
-# The penalty $\alpha \|w\|_1$ sets most weights to exactly 0. From large to small $\alpha$, along the path, more and
-# more pixels enter: here on T-shirts (0) against shirts (6), with the accuracy on validation images.
+# With the penalty $\alpha \|w\|_1$ beside $\|y - Xw\|^2 / 2n$, most weights are exactly 0. At the minimum, the
+# gradient of the squares is $-\alpha\,\mathrm{sign}(w_j)$ where $w_j \ne 0$, and at most $\alpha$ in size elsewhere.
+# From large to small $\alpha$, along the path, more and more pixels enter: here, T-shirts (0) against shirts (6).
+
 
 # %%
+def optimality_gap(weights: np.ndarray, features: np.ndarray, targets: np.ndarray, alpha: float) -> float:
+    """Return how far the gradient is from these conditions, as a share of alpha; features and targets are centred."""
+    gradient = -features.T @ (targets - features @ weights) / len(targets)
+    gaps = np.where(weights, abs(gradient + alpha * np.sign(weights)), np.maximum(0, abs(gradient) - alpha))
+    return gaps.max() / alpha
+
+
 features, signs = pair(fashion.train, 0, 6)
 val_features, val_signs = pair(fashion.val, 0, 6)
-mean = features.mean(axis=0)
-alphas, path, _ = lasso_path(features - mean, signs - signs.mean(), alphas=[0.3, 0.1, 0.03, 0.01])
-outputs = (val_features - mean) @ path + signs.mean()
-print("lasso path:  alpha  pixels  validation")
-for alpha, weights, output in zip(alphas, path.T, outputs.T, strict=True):
-    print(f"{alpha:18.2f}{np.count_nonzero(weights):8}{100 * (np.sign(output) == val_signs).mean():10.1f} %")
+centred, targets = features - features.mean(axis=0), signs - signs.mean()
+alphas, path, _ = lasso_path(centred, targets, alphas=[0.3, 0.1, 0.03, 0.01, 0.003], tol=1e-8)
+outputs = (val_features - features.mean(axis=0)) @ path + signs.mean()
+accuracies = (np.sign(outputs) == val_signs[:, None]).mean(axis=0)
+pixels_used = np.count_nonzero(path, axis=0)
+print("lasso path:  alpha  pixels  validation  gap")
+for alpha, weights, used, accuracy in zip(alphas, path.T, pixels_used, accuracies, strict=True):
+    gap = optimality_gap(weights, centred, targets, alpha)
+    print(f"{alpha:18.3f}{used:8}{100 * accuracy:10.1f} %  {gap:.0e}")
 
 # %% [markdown]
 # ## Logistic regression
-# $p = \sigma(w \cdot x + b)$ maximises the likelihood. Newton's step solves $(X^T S X + \lambda I)\,d = X^T(y - p) -
-# \lambda w$ with $S = \mathrm{diag}(p(1 - p))$: least squares with weights that change, iteratively reweighted (IRLS).
+# $w$ and $b$ maximise the log likelihood of $p = \sigma(w \cdot x + b)$, minus $\frac{\lambda}{2}\|w\|^2$. Newton's
+# step solves $(X^T S X + \lambda I)\,d = X^T(y - p) - \lambda w$ with $S = \mathrm{diag}(p(1 - p))$: least squares with
+# weights that change, iteratively reweighted (IRLS). $X$ has a column of ones, and $\lambda$ is 0 for its weight, $b$.
 
 
 # %%
@@ -156,8 +175,9 @@ print(f"logistic regression: IRLS differs from scikit-learn by {abs(weights[:-1]
 # %% [markdown]
 # ## Linear support vector machine
 # The primal problem minimises $\frac12\|w\|^2 + C \sum \max(0, 1 - y f(x))$; the dual one maximises $\sum \alpha -
-# \frac12 \|\sum \alpha y x\|^2$ with $0 \le \alpha \le C$ and $\sum \alpha y = 0$. No dual value exceeds a primal one,
-# so where both are equal, both are optimal.
+# \frac12 \|\sum \alpha y x\|^2$ with $0 \le \alpha \le C$ and $\sum \alpha y = 0$; $f(x) = w \cdot x + b$. No dual
+# value exceeds a primal one, so where both are equal, both are optimal. A small gap remains: libsvm, which scikit-learn
+# uses, keeps the products of images in 32 bits.
 
 
 # %%
@@ -177,7 +197,8 @@ svm = SVC(kernel="linear", C=0.1, tol=1e-8).fit(features, signs)
 alphas = np.zeros(len(signs))
 alphas[svm.support_] = abs(svm.dual_coef_[0])
 primal = primal_objective(svm.coef_[0], svm.intercept_[0], features, signs, C=0.1)
-print(f"linear SVM: primal {primal:.6f}, dual {dual_objective(alphas, features, signs):.6f}")
+dual = dual_objective(alphas, features, signs)
+print(f"linear SVM: primal {primal:.6f}, dual {dual:.6f}, gap {(primal - dual) / primal:.0e} of it")
 
 # %% [markdown]
 # ## Principal components
@@ -201,11 +222,40 @@ print("  " + ", ".join(f"{count}: {variances[:count].sum() / variances.sum():.1%
 # %% [markdown]
 # ## Nystroem's approximation of a kernel
 # $k(x, x') = \exp(-\gamma\|x - x'\|^2)$ for all pairs of N images takes $N^2$ numbers. A product of m features, from m
-# random images, replaces it: $k \approx K_{nm} K_{mm}^{-1} K_{mn}$.
+# random images, replaces it: $k \approx K_{nm} K_{mm}^{-1} K_{mn}$, for $N m$ numbers, and $m^3$ operations for
+# $K_{mm}^{-1/2}$.
+
 
 # %%
-kernel = rbf_kernel(few, gamma=0.02)
-print("Nystroem: relative error of the kernel by number of components:")
-for count in (50, 100, 200):
-    mapped = Nystroem(gamma=0.02, n_components=count, random_state=1).fit_transform(few)
-    print(f"  {count}: {np.linalg.norm(mapped @ mapped.T - kernel) / np.linalg.norm(kernel):.3f}")
+def nystroem_error(features: np.ndarray, gamma: float, count: int) -> float:
+    """Return the relative error, in the Frobenius norm, of the kernel of the features (N, D) by `count` of them."""
+    kernel = rbf_kernel(features, gamma=gamma)
+    mapped = Nystroem(gamma=gamma, n_components=count, random_state=1).fit_transform(features)
+    return float(np.linalg.norm(mapped @ mapped.T - kernel) / np.linalg.norm(kernel))
+
+
+components = (25, 50, 100, 200, 400)
+nystroem_errors = [nystroem_error(few, 0.02, m) for m in components]
+print(f"Nystroem: features, relative error of the kernel, share of its {count**2:,} numbers")
+for m, error in zip(components, nystroem_errors, strict=True):
+    print(f"{m:12}{error:10.3f}{m / count:10.1%}")
+
+# %% [markdown]
+# ## Pictures
+# How many pixels a lasso needs, how many components an image, and how many features a kernel.
+#
+# A question: the error of PCA falls fast at first. Which of the methods in classical_baselines.py gain from that?
+
+# %%
+figure, (left, middle, right) = plt.subplots(1, 3, figsize=(8, 2.8), layout="constrained")
+left.plot(pixels_used, 100 * accuracies, "o-")
+left.set(xlabel="pixels that the lasso uses", ylabel="validation accuracy, %")
+middle.plot(range(1, 785), 100 * variances.cumsum() / variances.sum(), "-")
+middle.set(xlabel="principal components", ylabel="share of the variance, %", xscale="log")
+right.plot(components, nystroem_errors, "s-")
+right.set(xlabel="features by Nystroem", ylabel="relative error of the kernel", xscale="log", ylim=(0, None))
+right.set_xticks(components, [str(m) for m in components])
+right.minorticks_off()
+for panel in (left, middle, right):
+    panel.grid(alpha=0.3)
+options.save(figure, "classical_methods")

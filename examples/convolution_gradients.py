@@ -56,7 +56,7 @@ def convolution_gradients(
     dx, dw = torch.zeros_like(x), torch.zeros_like(w)
     for u, v, x_slice in slices(x, dy, w.shape[2:], stride):
         dw[:, :, u, v] = torch.einsum("noij,ncij->oc", dy, x_slice)
-    for u, v, dx_slice in slices(dx, dy, w.shape[2:], stride):
+    for u, v, dx_slice in slices(dx, dy, w.shape[2:], stride):  # a view: what is added to it is added to dx
         dx_slice += torch.einsum("oc,noij->ncij", w[:, :, u, v], dy)
     return crop(dx, padding), dw, dy.sum(dim=(0, 2, 3))
 
@@ -126,8 +126,9 @@ compare("batch norm", batch_norm_gradients, batch_norm, (4, 3, 2, 2), (3,), (3,)
 
 # %% [markdown]
 # ## All formulas
-# A correct formula differs from autograd by rounding alone. Central differences lose about half of the digits. They
-# need two evaluations of the loss for every parameter: they serve to check a gradient, not to train.
+# As in gradients.py, a formula differs from autograd by rounding alone.
+#
+# A question: which of these formulas would give a wrong answer for windows that overlap, if `+=` were `=`?
 
 # %%
 comparison.save()

@@ -166,9 +166,34 @@ def test_relu_error_has_the_order_and_constant_of_the_theory(example: SimpleName
     assert rough / (2 / units).sqrt() * 4 == pytest.approx(torch.ones(3), rel=0.05)
 
 
+def test_errors_are_those_of_different_initial_parameters(example: SimpleNamespace) -> None:
+    for name, (train, steps) in example.trainings.items():
+        for i, width in enumerate(example.widths):
+            for seed in range(2):
+                trained = train(
+                    example.initial_parameters(width, seed), example.points, example.runge(example.points), steps
+                )
+                error = (example.network(trained, example.GRID) - 1 / (1 + 25 * example.GRID**2)).abs().max().item()
+                assert example.errors[name][i, seed] == pytest.approx(error)
+            assert example.errors[name][i, 0] != example.errors[name][i, 1]
+
+
+def test_adam_takes_the_steps_of_torch_on_the_mean_squared_error(example: SimpleNamespace) -> None:
+    start, x = example.initial_parameters(4, 1), torch.linspace(-1, 1, 20, dtype=torch.float64)
+    w, b, v = (part.clone().requires_grad_() for part in start[:-1].view(3, -1))
+    c = start[-1:].clone().requires_grad_()
+    optimizer = torch.optim.Adam([w, b, v, c], lr=0.1)
+    for step in range(4):
+        optimizer.param_groups[0]["lr"] = 0.1 * (1 - step / 4)
+        optimizer.zero_grad()
+        torch.nn.functional.mse_loss(torch.tanh(torch.outer(x, w) + b) @ v + c, x**3).backward()
+        optimizer.step()
+    assert_close(example.train_adam(start, x, x**3, 4), torch.cat([w, b, v, c]).detach())
+
+
 def test_run_writes_its_tables_and_plots(example: SimpleNamespace, folder: Path) -> None:
     text = (folder / "approximation.md").read_text(encoding="utf-8")
-    assert text.count("---|") >= 4 == len(example.tables)
+    assert text.count("| --- | --- |") >= 4 == len(example.tables)
     for block in text.strip().split("\n\n")[1::2]:  # title, table, title, table, ...
         assert len({row.count("|") for row in block.splitlines()}) == 1
     for plot in ("runge", "powers", "relu"):

@@ -17,7 +17,7 @@ from PIL import Image
 pytest.importorskip("sklearn")
 
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import Perceptron, Ridge
 from sklearn.neighbors import KNeighborsClassifier
 
 import data
@@ -133,6 +133,19 @@ def test_table_holds_each_method_and_the_figures_of_the_networks_cards(example: 
     assert len(table) == 2 + len(rows) + len({card["name"].rpartition("-")[0] for card in cards})
     with Image.open(folder / "classical_baselines.png") as picture:
         assert picture.width == pytest.approx(7 * 150, abs=2)
+
+
+def test_plot_shows_the_test_errors(example: dict[str, Any]) -> None:
+    fashion = example["axes"].lines[0].get_xdata()
+    expected = [100 * (1 - example["rows"][name, "fashion_mnist"]["test"]) for name in example["methods"]]
+    assert fashion[: len(expected)] == pytest.approx(expected)
+
+
+def test_perceptron_is_that_of_scikit_learn(example: dict[str, Any]) -> None:
+    train, *_ = example["splits"]["fashion_mnist"]
+    found = example["methods"]["perceptron"].estimator.set_params(average=False, max_iter=3).fit(*train)
+    expected = Perceptron(tol=None, max_iter=3, random_state=1).fit(*train)
+    np.testing.assert_allclose(found.coef_, expected.coef_)
 
 
 def split(line: str) -> list[str]:

@@ -47,9 +47,9 @@ def test_perceptron_separates_and_its_mistakes_never_exceed_the_bounds(example: 
     weights, mistakes = example["perceptron"](features, signs)
     assert (signs * (features @ weights[:-1] + radius * weights[-1]) > 0).all()
     assert abs(bias) <= radius
-    novikoff, with_bias = example["mistake_bounds"](features, signs)
-    assert 0 < mistakes <= novikoff <= with_bias
-    assert with_bias <= 4 * radius**2 / margin**2 * (1 + 1e-4)  # the margin of the SVM is the largest
+    novikoff, bound = example["mistake_bounds"](features, signs)
+    assert 0 < mistakes <= novikoff <= bound
+    assert bound <= 4 * radius**2 / margin**2 * (1 + 1e-4)  # the margin of the SVM is the largest
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -94,13 +94,40 @@ def test_normal_equations_equal_scikit_learn_also_with_more_features_than_images
     np.testing.assert_allclose(biases, reference.intercept_, atol=1e-7)
 
 
-def test_lasso_path_has_the_weights_and_the_outputs_of_each_penalty(example: dict[str, Any]) -> None:
+def test_lasso_path_has_the_weights_and_the_accuracies_of_each_penalty(example: dict[str, Any]) -> None:
     features, signs = example["features"], example["signs"]
-    for column, alpha in enumerate([0.3, 0.1, 0.03, 0.01]):
+    for column, alpha in enumerate([0.3, 0.1, 0.03, 0.01, 0.003]):
         lasso = Lasso(alpha=alpha, tol=1e-8, max_iter=100_000).fit(features, signs)
-        np.testing.assert_allclose(example["path"][:, column], lasso.coef_, atol=2e-2)
-        outputs = lasso.predict(example["val_features"])
-        np.testing.assert_allclose(example["outputs"][:, column], outputs, atol=2e-2)
+        np.testing.assert_allclose(example["path"][:, column], lasso.coef_, atol=1e-4)
+        accuracy = (np.sign(lasso.predict(example["val_features"])) == example["val_signs"]).mean()
+        assert example["accuracies"][column] == pytest.approx(accuracy, abs=0.003)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_optimality_gap_is_0_at_the_minimum_and_nowhere_else(example: dict[str, Any], seed: int) -> None:
+    random = np.random.default_rng(seed)
+    features, targets = random.normal(size=(40, 12)), random.normal(size=40)
+    features, targets = features - features.mean(axis=0), targets - targets.mean()
+    weights = Lasso(alpha=0.1, tol=1e-12, max_iter=100_000).fit(features, targets).coef_
+    assert 0 < np.count_nonzero(weights) < 12
+    assert example["optimality_gap"](weights, features, targets, 0.1) < 1e-5
+    for index in (weights.argmax(), (weights == 0).argmax()):
+        other = weights.copy()
+        other[index] += 0.05
+        assert example["optimality_gap"](other, features, targets, 0.1) > 0.1
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_nystroem_is_exact_with_all_points_and_its_error_that_of_the_formula(
+    example: dict[str, Any], seed: int
+) -> None:
+    features = np.random.default_rng(seed).normal(size=(30, 4))
+    assert example["nystroem_error"](features, 0.1, 30) < 1e-6
+    kernel = np.exp(-0.1 * ((features[:, None] - features) ** 2).sum(axis=2))
+    chosen = np.random.RandomState(1).permutation(30)[:10]
+    approximated = kernel[:, chosen] @ np.linalg.pinv(kernel[np.ix_(chosen, chosen)]) @ kernel[chosen]
+    expected = np.linalg.norm(approximated - kernel) / np.linalg.norm(kernel)
+    assert example["nystroem_error"](features, 0.1, 10) == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -184,4 +211,4 @@ def test_pair_holds_two_classes_with_their_signs(example: dict[str, Any]) -> Non
 
 
 def test_bounds_that_are_printed_hold(example: dict[str, Any]) -> None:
-    assert 0 < example["mistakes"] <= example["novikoff"] <= example["with_bias"]
+    assert 0 < example["mistakes"] <= example["novikoff"] <= example["bound"]

@@ -195,6 +195,12 @@ def test_wrong_formula_gets_a_large_difference_in_its_row(
     assert capsys.readouterr().out.startswith("wrong ")
 
 
+def test_difference_is_the_largest_of_all_draws(example: SimpleNamespace) -> None:
+    wrong = iter([5.0, *([1.0] * (example.comparison.draws - 1))])  # for the first draw alone
+    example.compare("wrong once", lambda x, dy: (next(wrong) * dy,), lambda x: 1 * x, (4,))
+    assert example.comparison.rows.pop()[2] > 0.1
+
+
 @pytest.mark.parametrize("lesson", LESSONS)
 @pytest.mark.usefixtures("example")
 def test_every_row_of_a_lesson_is_exact(folder: Path, lesson: str) -> None:
