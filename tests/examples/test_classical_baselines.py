@@ -16,7 +16,7 @@ from PIL import Image
 
 pytest.importorskip("sklearn")
 
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import Perceptron, Ridge
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -143,7 +143,7 @@ def test_plot_shows_the_test_errors(example: dict[str, Any]) -> None:
 
 def test_perceptron_is_that_of_scikit_learn(example: dict[str, Any]) -> None:
     train, *_ = example["splits"]["fashion_mnist"]
-    found = example["methods"]["perceptron"].estimator.set_params(average=False, max_iter=3).fit(*train)
+    found = clone(example["methods"]["perceptron"].estimator).set_params(average=False, max_iter=3).fit(*train)
     expected = Perceptron(tol=None, max_iter=3, random_state=1).fit(*train)
     np.testing.assert_allclose(found.coef_, expected.coef_)
 
@@ -157,16 +157,19 @@ def test_full_form_goes_on_from_the_rows_of_a_stopped_run(example: dict[str, Any
     seconds = {"choice_seconds": 60.0, "train_seconds": 1.0, "test_seconds": 2.0}
     old = {"settings": {}, "val": 0.1234, "test": 0.4321, **seconds}
     rows = [
-        {"method": name, "data": dataset, **old}
-        for name in example["methods"]
+        {"method": name, "data": dataset, "described": str(method), **old}
+        for name, method in example["methods"].items()
         for dataset in ("fashion_mnist", "mnist")
     ]
     missing = next(row for row in rows if (row["method"], row["data"]) == ("linear regression", "mnist"))
+    changed = next(row for row in rows if (row["method"], row["data"]) == ("linear regression", "fashion_mnist"))
+    changed["described"] = "another method"
     lines = [json.dumps(row) for row in rows if row is not missing]
     (tmp_path / "rows_full.jsonl").write_text("".join(f"{line}\n" for line in lines))
     found = run_example("classical_baselines", tmp_path, "--full")
-    *before, last = (tmp_path / "rows_full.jsonl").read_text().splitlines()
+    *before, again, last = (tmp_path / "rows_full.jsonl").read_text().splitlines()
     assert before == lines
+    assert json.loads(again) == found["rows"]["linear regression", "fashion_mnist"]
     assert json.loads(last) == found["rows"]["linear regression", "mnist"]
     assert 0.8 < json.loads(last)["test"] < 0.9
-    assert (tmp_path / "classical_baselines.md").read_text().count("12.34 | 43.21") == 27
+    assert (tmp_path / "classical_baselines.md").read_text().count("12.34 | 43.21") == 26
