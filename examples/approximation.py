@@ -4,6 +4,10 @@ Source of the first one: Runge, "Über empirische Funktionen und die Interpolati
 1901.
 """
 
+# %% [markdown]
+# # Approximation
+# How well can a function be approximated by a polynomial, or by a network, of a given size?
+
 # %%
 from start import read_flags
 

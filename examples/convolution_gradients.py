@@ -4,6 +4,10 @@ Sources: Zhang, Lipton, Li & Smola, "Dive into Deep Learning", chapters 7 and 8;
 ICML 2015, section 3. How a formula is compared stands in gradients.py.
 """
 
+# %% [markdown]
+# # Gradients of convolution, pooling and batch norm
+# Each section has a formula, the code that follows it, and its difference from autograd.
+
 # %%
 from start import read_flags
 

@@ -5,6 +5,10 @@ Lipton, Li & Smola, "Dive into Deep Learning", chapters 3 to 9. The formulas of 
 in convolution_gradients.py.
 """
 
+# %% [markdown]
+# # Gradients worked out
+# Each section has a formula, the code that follows it, and its difference from autograd.
+
 # %%
 from start import read_flags
 

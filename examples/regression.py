@@ -3,6 +3,10 @@
 Source: Cleveland, "Robust Locally Weighted Regression and Smoothing Scatterplots", JASA 1979, without its robust steps.
 """
 
+# %% [markdown]
+# # Regression on noisy data
+# How well is a function found again from points that lie around it?
+
 # %%
 from start import read_flags
 
