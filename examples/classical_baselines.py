@@ -281,7 +281,7 @@ for dataset, marker, fill, label in (("fashion_mnist", "o", "full", "Fashion-MNI
     errors = [100 * (1 - row[dataset]["test"]) if dataset in row else np.nan for row in results.values()]
     axes.plot(errors, range(len(results)), marker, fillstyle=fill, label=label)
 axes.axhline(len(methods) - 0.5, color="black", linewidth=0.8)
-axes.text(52, len(methods), "below: networks, 55,000 images", ha="right", va="center", fontsize="small")
+axes.text(0.33, len(methods), "networks, trained on 55,000 images", va="center", fontsize="small")
 axes.set(xlabel="test error, %", xscale="log", yticks=range(len(results)))
 axes.set_yticklabels([name.strip("`") for name in results])
 axes.set_xticks([0.5, 1, 2, 5, 10, 20, 50], ["0.5", "1", "2", "5", "10", "20", "50"])
