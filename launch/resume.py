@@ -4,6 +4,7 @@ A record is data: its folder may come from anywhere. What it holds can choose am
 project; it cannot name other code, nor set anything of Hydra's.
 """
 
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,8 +66,7 @@ def refuse_foreign(recorded: list[Any], file: Path) -> list[str]:
 
     Raises WeightsError unless every one sets a key of this project, to an option or target that it ships.
     """
-    files = {path.relative_to(CONFIGS).with_suffix("").as_posix(): path for path in CONFIGS.glob("**/*.yaml")}
-    targets = {target for path in files.values() for target in _targets(yaml.safe_load(path.read_bytes()))}
+    files, targets = _shipped()
     groups = {name.partition("/")[0] for name in files if "/" in name}
     known = groups | read_yaml(CONFIGS / "train.yaml", dict).keys() - {"defaults", "hydra"}
     parser = OverridesParser.create()
@@ -86,6 +86,13 @@ def refuse_foreign(recorded: list[Any], file: Path) -> list[str]:
                 f"{file} holds {each}, which is not part of this project. If you trust it, give {key}= again yourself."
             )
     return recorded
+
+
+@functools.cache
+def _shipped() -> tuple[set[str], set[str]]:
+    """Return the files in configs/, such as `model/lenet`, and all that they name as a `_target_`."""
+    files = {path.relative_to(CONFIGS).with_suffix("").as_posix(): path for path in CONFIGS.glob("**/*.yaml")}
+    return {*files}, {target for path in files.values() for target in _targets(yaml.safe_load(path.read_bytes()))}
 
 
 def _values(override: Override) -> list[Any]:

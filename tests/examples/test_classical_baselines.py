@@ -143,7 +143,8 @@ def test_plot_shows_the_test_errors(example: dict[str, Any]) -> None:
 
 def test_perceptron_is_that_of_scikit_learn(example: dict[str, Any]) -> None:
     train, *_ = example["splits"]["fashion_mnist"]
-    found = clone(example["methods"]["perceptron"].estimator).set_params(average=False, max_iter=3).fit(*train)
+    perceptron: Any = clone(example["methods"]["perceptron"].estimator)
+    found = perceptron.set_params(average=False, max_iter=3).fit(*train)
     expected = Perceptron(tol=None, max_iter=3, random_state=1).fit(*train)
     np.testing.assert_allclose(found.coef_, expected.coef_)
 

@@ -96,9 +96,7 @@ def test_interrupted_and_resumed_run_equals_an_uninterrupted_one(
 ) -> None:
     whole = small(*NETWORKS[network], folder="whole")
     assert whole.status == 0, whole.errors
-    steps = {"all options": [1, 3, 5, 6, 7, 9, 11, 12, 13, 18], "compiled": [8], "batch norm": [6, 7]}.get(
-        network, [2, 6]
-    )
+    steps = {"all options": [1, 6, 7, 12, 18], "compiled": [8], "batch norm": [6, 7]}.get(network, [2, 6])
     for step in steps:
         with monkeypatch.context() as patch:
             interrupt_in_step(step, patch)
