@@ -46,7 +46,7 @@ def main() -> int:
             if sweep:  # a launcher may run its jobs in other processes, from any folder
                 os.environ.update(sweep.environment())
                 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-            hydra_job(outcomes)()
+            hydra_job(outcomes, sweep and sweep.count())()
         except ValueError as refused:  # by Hydra, of an override that it cannot read
             error = errors.SettingsError(refused)
         except (Exception, Interrupted) as raised:
@@ -74,14 +74,17 @@ def report(error: BaseException) -> tuple[int, str]:
     return errors.report(error, processes.rank())
 
 
-def hydra_job(outcomes: list[Outcome]) -> Callable[[], None]:
-    """Return what Hydra calls for each job. It adds the job's outcome to `outcomes`: Hydra returns nothing."""
+def hydra_job(outcomes: list[Outcome], jobs: int | None) -> Callable[[], None]:
+    """Return what Hydra calls for each of `jobs` jobs.
+
+    It adds the job's outcome to `outcomes`: Hydra returns nothing.
+    """
 
     @hydra.main(version_base="1.3", config_path=str(ROOT / "configs"), config_name="train")
     def job(config: DictConfig) -> None:
         hydra_config = HydraConfig.get()
         in_sweep = hydra_config.mode == RunMode.MULTIRUN
-        outcome = run_job(config, hydra_config, in_sweep)
+        outcome = run_job(config, hydra_config, in_sweep, jobs)
         outcomes.append(outcome)
         if hydra_config.runtime.choices["hydra/launcher"] != "basic":
             outcome.send(Path(hydra_config.sweep.dir))
@@ -92,12 +95,12 @@ def hydra_job(outcomes: list[Outcome]) -> Callable[[], None]:
     return job
 
 
-def run_job(config: DictConfig, hydra_config: Any, in_sweep: bool) -> Outcome:
+def run_job(config: DictConfig, hydra_config: Any, in_sweep: bool, jobs: int | None) -> Outcome:
     """Run one job and report its errors, so that a sweep continues with the next one."""
     name, overrides = job_name(config, hydra_config.job.override_dirname), list(hydra_config.overrides.task)
     arguments, folder = sys.argv[1:], {}
     if in_sweep:
-        print(f"job {hydra_config.job.num + 1}: {name}")
+        print(f"job {hydra_config.job.num + 1}{f' of {jobs}' if jobs else ''}: {name}")
         path = Path(hydra_config.sweep.dir) / name
         folder = {"resume" if is_run(path) else "run_dir": str(path)}
         arguments = [*overrides, *(f"{key}={quote(value)}" for key, value in folder.items())]
@@ -128,6 +131,8 @@ def train(config: DictConfig, overrides: list[str], arguments: list[str]) -> int
         print(f"{count} of {threads.cores()} threads: other processes use this machine. threads= sets another number.")
     config = settings.replace(config, {"threads": count})
 
+    if sys.stdout.isatty() and "torch" not in sys.modules:
+        print("loading PyTorch and Lightning ...", flush=True)
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # torchmetrics imports it; it may list the fonts then
     with signals.deferred():
         from training.run import run  # which takes seconds

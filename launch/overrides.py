@@ -20,7 +20,7 @@ from . import processes, sweep
 from .errors import SettingsError
 from .resume import find, key_of, merge_overrides, refuse_foreign
 from .run_dir import JOB_PREFIX, is_sweep, now, require_empty
-from .settings import OF_THE_ZOO
+from .settings import OF_THE_ZOO, unknown_key
 
 PRINTS = ("help", "hydra_help", "version", "cfg", "info", "shell_completion")  # what Hydra prints instead of running
 
@@ -184,10 +184,13 @@ def explain(error: HydraException | OmegaConfBaseException, configs: Path) -> Ba
         return SettingsError(str(cause)) if isinstance(cause, ValueError | TypeError | ImportError) else cause
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         file = error.missing_cfg_file
+        if "/" not in file:
+            return SettingsError(f"there is no configuration {file!r}. Leave --config-name out; recipe= chooses one.")
         group, _, option = file.rpartition("/") if file.startswith("hydra/") else file.partition("/")
         if group == "hydra/launcher" and option.startswith("submitit"):
             return SettingsError(f"{group}={option} needs a package. Run it with: uv run --extra submitit train.py.")
-        return SettingsError(f"there is no {group}={option}{did_you_mean(option, error.options or [])}")
+        options = error.options or [path.stem for path in sorted((configs / group).glob("*.yaml"))]
+        return SettingsError(f"there is no {group}={option}{did_you_mean(option, options)}")
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     key = getattr(cause, "full_key", None)
     message = str(error)
@@ -200,10 +203,12 @@ def explain(error: HydraException | OmegaConfBaseException, configs: Path) -> Ba
             known = ("models.", "data.", "training.")
             if not str(section["_target_"]).startswith(known):
                 return SettingsError(f"there is no key {key!r}. An argument of your own needs a plus: +{key}=.")
+        if parent in ("callbacks", "logger") and (configs / parent / f"{name}.yaml").is_file():
+            return SettingsError(f"there is no key {key!r} without {parent}={name}. Add that.")
         for group in section if not parent and section else ():  # lr=0.1 is meant to be optimizer.lr=0.1
             if OmegaConf.is_dict(section[group]) and name in section[group]:
                 return SettingsError(f"there is no key {key!r}, did you mean '{group}.{name}'?")
-        return SettingsError(f"there is no key {key!r}{did_you_mean(name, keys)}")
+        return unknown_key(key, keys)
     if isinstance(error, OverrideParseException):
         return SettingsError(f"{error.override!r} cannot be read. Write key=value; quote values with spaces or commas.")
     if message.startswith("Ambiguous value"):

@@ -79,8 +79,9 @@ def refuse_foreign(recorded: list[Any], file: Path) -> list[str]:
         # An interpolation could make a target: ${oc.create:...}
         foreign = override.package or "${" in each or key.split(".")[0] not in known
         foreign = foreign or not targets.issuperset(_targets({key.rpartition(".")[2]: values}))
-        if key in groups:
-            foreign = foreign or any(value is not None and f"{key}/{value}" not in files for value in values)
+        if key in groups:  # whose options may be several: callbacks=[timer,device_stats]
+            options = [option for value in values for option in (value if isinstance(value, list) else [value])]
+            foreign = foreign or any(option is not None and f"{key}/{option}" not in files for option in options)
         if foreign:
             raise WeightsError(
                 f"{file} holds {each}, which is not part of this project. If you trust it, give {key}= again yourself."
@@ -140,9 +141,10 @@ def finished_message(folder: Path, epochs: int) -> str | None:
         metrics = json.loads((folder / "metrics.json").read_bytes())
     except (OSError, ValueError):
         return None
-    if metrics.get("status") != "finished" or metrics.get("epochs") != epochs:
+    ended_early = metrics.get("ended_early")
+    if metrics.get("status") != "finished" or (metrics.get("epochs") != epochs and not ended_early):
         return None
-    count = f"{epochs} epoch{'s' if epochs > 1 else ''}"
+    count = f"{metrics['epochs']}{f' of {epochs}' if ended_early else ''} epoch{'s' if epochs > 1 else ''}"
     return f"{shown(folder)} has finished its {count}: test accuracy {metrics['test']['accuracy']:.4f}."
 
 

@@ -111,7 +111,11 @@ class Trainer(Section):
 
 
 class Logger(Factory):
-    target: str = Field(default="", alias="_target_", pattern=r"^lightning\.pytorch\.loggers\.\w+$")
+    target: str = Field(alias="_target_", pattern=r"^(lightning\.pytorch|training)\.loggers\.\w+$")
+
+
+class Callback(Factory):
+    target: str = Field(alias="_target_", pattern=DOTTED)
 
 
 class Checkpoint(Section):
@@ -141,10 +145,39 @@ class Settings(Section):
     optimizer: Optimizer
     scheduler: Scheduler
     trainer: Trainer
-    logger: Logger
+    logger: dict[str, Logger]
+    callbacks: dict[str, Callback]
 
 
-LOGGER_PACKAGES = {"lightning.pytorch.loggers.TensorBoardLogger": "tensorboard"}  # each is an extra of its own name
+IN_PLACE_OF = {  # keys of lightning.Trainer, and what is here in their place
+    "trainer.max_epochs": "epochs= is the number of epochs",
+    "trainer.max_steps": "epochs= is the length of a run, and data.train_size= of an epoch",
+    "trainer.max_time": "callbacks=timer callbacks.timer.duration=00:01:00:00 ends a run after an hour",
+    "trainer.limit_train_batches": "data.train_size=0.1 trains on a share of the images",
+    "trainer.limit_val_batches": "data.val_size=1000 validates on fewer images",
+    "trainer.limit_test_batches": "data.test_size=1000 tests on fewer images",
+    "trainer.overfit_batches": "data.train_size=1000 trains on fewer images",
+    "trainer.fast_dev_run": "epochs=1 data.train_size=1000 data.test_size=1000 is a quick trial",
+    "trainer.accumulate_grad_batches": "batch_size= is the number of images of a step",
+    "trainer.gradient_clip_val": "gradient_clip= is the largest norm of a gradient",
+    "trainer.precision": "precision= is a key of its own",
+    "trainer.check_val_every_n_epoch": "every epoch is validated, so that each row of metrics.csv is complete",
+    "trainer.val_check_interval": "every epoch is validated, at its end",
+    "trainer.log_every_n_steps": "loggers get the figures of every epoch; callbacks log every 50th step",
+    "trainer.deterministic": "on a CPU equal seeds give equal bits",
+    "trainer.callbacks": "callbacks= is a group of its own",
+    "trainer.logger": "logger= is a group of its own",
+    "trainer.default_root_dir": "run_dir= is the folder of the run",
+    "trainer.enable_checkpointing": "every run can be resumed, checkpoint.every_minutes= says how often it saves",
+    "trainer.enable_progress_bar": "the bar is drawn on a terminal alone",
+}
+LOGGER_PACKAGES = {  # each is an extra of its own name
+    "lightning.pytorch.loggers.TensorBoardLogger": "tensorboard",
+    "lightning.pytorch.loggers.WandbLogger": "wandb",
+    "lightning.pytorch.loggers.MLFlowLogger": "mlflow",
+}
+MONITORED = ["val/loss", "val/accuracy", "train/loss", "train/accuracy"]  # after every epoch
+NEEDS_A_LOGGER = {f"lightning.pytorch.callbacks.{name}" for name in ("LearningRateMonitor", "DeviceStatsMonitor")}
 
 
 def check(configuration: Any) -> None:
@@ -159,14 +192,23 @@ def check(configuration: Any) -> None:
         raise SettingsError("select=best needs validation, and data.val_size=0 leaves none. Take select=last.")
     _check_schedule(settings)
     if settings.data.format != "own" and (unknown := list(settings.data.model_extra or ())):
-        raise SettingsError(f"there is no key 'data.{unknown[0]}'{did_you_mean(unknown[0], list(Data.model_fields))}")
+        raise unknown_key(f"data.{unknown[0]}", list(Data.model_fields))
     if settings.data.format == "bundled":
         _check_bundled_data(settings)
     _check_network(settings)
     _check_processes(settings)
-    package = LOGGER_PACKAGES.get(configuration["logger"].get("_target_"))
-    if package and not find_spec(package):
-        raise SettingsError(f"this logger needs the package {package}. Run it with: uv run --extra {package} train.py.")
+    packages = {name: LOGGER_PACKAGES.get(logger.target) for name, logger in settings.logger.items()}
+    if missing := {name: package for name, package in packages.items() if package and not find_spec(package)}:
+        extras = "".join(f" --extra {package}" for package in missing.values())
+        raise SettingsError(f"logger={','.join(missing)} needs a package. Run it with: uv run{extras} train.py.")
+    _check_callbacks(settings)
+
+
+def unknown_key(key: str, keys: list[str]) -> SettingsError:
+    """Return the error for a key that is none of `keys` in its section."""
+    if instead := IN_PLACE_OF.get(key):
+        return SettingsError(f"there is no key {key!r}: {instead}.")
+    return SettingsError(f"there is no key {key!r}{did_you_mean(key.rpartition('.')[2], keys)}")
 
 
 def check_arguments(section: str, function: Callable[..., Any], given: dict[str, Any], *supplied: str) -> None:
@@ -195,6 +237,25 @@ def replace(config: DictConfig, changes: dict[str, Any]) -> DictConfig:
 
 def is_ddp(configuration: Any) -> bool:
     return configuration["trainer"].get("strategy") == "ddp"
+
+
+def _check_callbacks(settings: Settings) -> None:
+    """Check what Lightning's callbacks need, which would otherwise fail after the first epoch."""
+    for name, callback in settings.callbacks.items():
+        if callback.target in NEEDS_A_LOGGER and not settings.logger:
+            raise SettingsError(f"callbacks.{name} needs a logger to write to. Add one, such as logger=csv.")
+        if callback.target.endswith(".DeviceStatsMonitor") and not find_spec("psutil"):
+            raise SettingsError(
+                f"callbacks.{name} needs the package psutil. Run it with: uv run --with psutil train.py."
+            )
+        if callback.target.endswith(".EarlyStopping"):
+            monitor = str((callback.model_extra or {}).get("monitor"))
+            if monitor not in MONITORED:
+                raise SettingsError(
+                    f"callbacks.{name}.monitor={monitor} is not valid{did_you_mean(monitor, MONITORED)}"
+                )
+            if monitor.startswith("val/") and settings.data.val_size == 0:
+                raise SettingsError(f"callbacks.{name} needs validation, and data.val_size=0 leaves none.")
 
 
 def _check_schedule(settings: Settings) -> None:
@@ -278,7 +339,7 @@ def _validate(section: type[BaseModel], values: dict[str, Any], name: str = "") 
         return section.model_validate(values)
     except ValidationError as invalid:
         error = invalid.errors()[0]
-    *parents, last = error["loc"]
+    *parents, _ = error["loc"]
     key = ".".join(str(part) for part in ([name] if name else []) + list(error["loc"]) if part not in ("int", "float"))
     value, expected = error["input"], error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     expected = re.sub(r" or instance of \w+", "", expected)
@@ -290,7 +351,7 @@ def _validate(section: type[BaseModel], values: dict[str, Any], name: str = "") 
         for parent in parents:
             section = section.model_fields[str(parent)].annotation  # type: ignore[assignment]
         keys = [each for each in section.model_fields if each not in ("target", "partial")]
-        raise SettingsError(f"there is no key {key!r}{did_you_mean(str(last), keys)}")
+        raise unknown_key(key, keys)
     if error["type"] == "literal_error" and isinstance(value, str):
         valid = expected.replace("'", "").replace(" or ", ", ").split(", ")
         raise SettingsError(f"{key}={value} is not valid{did_you_mean(value, valid)}")

@@ -51,11 +51,16 @@ class Sweep(NamedTuple):
 
     def environment(self) -> dict[str, str]:
         """Return the environment of the jobs, which share the cores where a launcher starts all at once here."""
-        if "hydra/launcher=submitit_local" not in self.overrides:
-            return {}
+        at_once = self.count() if "hydra/launcher=submitit_local" in self.overrides else None
+        return threads.shared_by(at_once) if at_once else {}
+
+    def count(self) -> int | None:
+        """Return the number of jobs, None if Hydra alone can tell, as for model=glob(*)."""
         overrides = OverridesParser.create().parse_overrides(self.overrides)
-        swept = [each for each in overrides if each.is_sweep_override()]
-        return threads.shared_by(math.prod(len(list(each.sweep_string_iterator())) for each in swept))
+        try:
+            return math.prod(len(list(each.sweep_string_iterator())) for each in overrides if each.is_sweep_override())
+        except HydraException:
+            return None
 
     def collect(self) -> list[Outcome]:
         """Return the outcomes that jobs in other processes have sent."""

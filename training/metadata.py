@@ -40,9 +40,9 @@ def run_metadata(config: DictConfig, network: nn.Module, peers: Peers) -> dict[s
 
 
 def card(
-    config: DictConfig, splits: Splits, preprocess: Preprocess, epoch: int, metrics: dict[str, Any]
+    config: DictConfig, splits: Splits, preprocess: Preprocess, epochs: int, epoch: int, metrics: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return the card of the weights of this epoch, without network and arguments."""
+    """Return the card of the weights of `epoch` after a training of `epochs`, without network and arguments."""
     plain: Any = OmegaConf.to_container(config, resolve=True)
     own_data = OWN_DATA_KEYS if config.data.format != "bundled" else ()
     plain["scheduler"].pop("epochs", None)  # those of the run, which the card has already
@@ -54,6 +54,7 @@ def card(
         "epoch": epoch,
         **{key: plain["data"].get(key) for key in (*DATA_KEYS, *own_data)},
         **{key: plain[key] for key in TRAINING_KEYS},
+        "epochs": epochs,
         **({"freeze": plain["freeze"]} if plain["freeze"] else {}),
     }
     if plain["weights"]:  # without the folders above, which are of this machine

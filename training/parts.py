@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
+from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -43,6 +44,7 @@ class Components(NamedTuple):
     loss: Callable[[Tensor, Tensor], Tensor]  # of logits (N, classes) and labels (N,)
     optimizer: Callable[..., Optimizer]
     scheduler: Callable[..., LRScheduler]
+    callbacks: list[Callback]  # of the configuration
 
 
 def build(config: DictConfig) -> Components:
@@ -51,6 +53,7 @@ def build(config: DictConfig) -> Components:
     optimizer = instantiate(config.optimizer, _convert_="all")
     scheduler = instantiate(config.scheduler)
     try_optimizer(optimizer, scheduler)
+    callbacks = make_callbacks(config)
     splits = read_data(config)
     if config.data.format != "bundled":
         config = describe_data(config, splits)
@@ -65,7 +68,7 @@ def build(config: DictConfig) -> Components:
         freeze(network, list(config.freeze))
     except ValueError as error:
         raise SettingsError(str(error)) from None
-    return Components(config, splits, augment, network, transfer, loss, optimizer, scheduler)
+    return Components(config, splits, augment, network, transfer, loss, optimizer, scheduler, callbacks)
 
 
 def check_arguments(config: DictConfig) -> None:
@@ -172,6 +175,19 @@ def make_loss(config: DictConfig) -> Callable[[Tensor, Tensor], Tensor]:
             found = f"a tensor {tuple(value.shape)}"
         raise SettingsError(f"loss._target_={target} gives {found}, expected one number that depends on the logits.")
     return loss
+
+
+def make_callbacks(config: DictConfig) -> list[Callback]:
+    """Make the callbacks of the configuration. Raises SettingsError for one that is none, or refuses its arguments."""
+    made = []
+    for name, section in config.callbacks.items():
+        arguments = plain(section)
+        target = arguments.pop("_target_")
+        callback = call_target(f"callbacks.{name}", target, arguments)
+        if not isinstance(callback, Callback):
+            raise SettingsError(f"callbacks.{name}._target_={target} gives no lightning.pytorch.callbacks.Callback.")
+        made.append(callback)
+    return made
 
 
 def make_augmentation(config: DictConfig, mean: tuple[float, ...]) -> Augmentation | None:

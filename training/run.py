@@ -14,6 +14,7 @@ from hydra.utils import instantiate
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
@@ -26,7 +27,7 @@ from launch.processes import send_run_dir_to_launcher
 from launch.run_dir import RunDir, job_name, now
 from models.weights import serialize
 
-from . import checkpoint_files, distributed, machine
+from . import checkpoint_files, distributed, loggers, machine
 from .callbacks.best_weights import BestWeights
 from .callbacks.checkpoints import Checkpoints
 from .callbacks.compilation import Compilation
@@ -88,13 +89,18 @@ def run(
         preprocess = Preprocess(splits.info.mean, splits.info.std, height_and_width(config.image_size))
         images = len(splits.train.labels) // config.batch_size * config.batch_size  # of an epoch
         history = History(run_dir, images, run_metadata(config, parts.network, peers))
-        with history, Interruption(run_dir.path, peers) as interruption:
+        with (
+            history,
+            loggers.opened(config, run_dir) as opened_loggers,
+            Interruption(run_dir.path, peers) as interruption,
+        ):
             best = BestWeights() if config.select == "best" else None
             compilation = Compilation() if config.compile else None
             contention = Contention(config.threads) if accelerator == "cpu" and peers.world == 1 else None
-            at_each_epoch = [FiniteLoss(peers), EpochMetrics(), best, history, interruption]  # as in loop.py
+            # As in loop.py. After an interruption nothing more is called, so that comes last.
+            at_each_epoch = [FiniteLoss(peers), EpochMetrics(), best, history, *parts.callbacks, interruption]
             callbacks = [*at_each_epoch, contention, compilation]
-            trainer = make_trainer(config, run_dir, peers, callbacks)
+            trainer = make_trainer(config, run_dir, peers, callbacks, opened_loggers)
             module = ClassificationModule(
                 parts.network, parts.loss, parts.optimizer, parts.scheduler, l1=config.loss.l1, ema=config.ema
             )
@@ -109,21 +115,26 @@ def run(
 
             if best:
                 best.restore(module.eval_network)
-            epoch = best.epoch if best else config.epochs
+            epochs = len(history.rows)  # fewer than those of the configuration if a callback has ended the training
+            epoch = best.epoch if best else epochs
             metrics, logits = measure(module.eval_network, splits, preprocess, trainer.strategy.root_device)
             arguments = network_arguments(config)
-            content = card(config, splits, preprocess, epoch, metrics)
+            content = card(config, splits, preprocess, epochs, epoch, metrics)
             weights = serialize(module.eval_network, network_name(config), arguments, content)
             run_dir.write("weights.safetensors", weights)
             compile_seconds = compilation.seconds if compilation else None
             digest = sha256(weights).hexdigest()
-            history.record(**metrics, epoch=epoch, compile_seconds=compile_seconds, weights_sha256=digest)
+            ended_early = epochs < config.epochs
+            history.record(**metrics, epochs=epochs, epoch=epoch, ended_early=ended_early)
+            history.record(compile_seconds=compile_seconds, weights_sha256=digest)
             if write_report:
                 write_report(Result(config, run_dir, history.summary(), history.rows, logits, splits))
+            loggers.record(opened_loggers, config, metrics, trainer.global_step, run_dir.path / "report.html")
             log.info(
                 f"{config.model.name} on {config.data.name}: "
                 f"test accuracy {metrics['test']['accuracy']:.4f} ({metrics['test']['images']} images), "
-                f"{config.epochs} epoch{'s' if config.epochs > 1 else ''} in {history.train_seconds:.0f} s"
+                f"{epochs}{f' of {config.epochs}' if ended_early else ''} epoch{'s' if config.epochs > 1 else ''} "
+                f"in {history.train_seconds:.0f} s"
                 f"{f', the best was epoch {epoch}' if best else ''} -> {run_dir}"
             )
 
@@ -143,7 +154,7 @@ def open_run_dir(config: DictConfig, runs: Path, network: nn.Module, peers: Peer
 
 
 def make_trainer(
-    config: DictConfig, run_dir: RunDir, peers: Peers, callbacks: list[Callback | None]
+    config: DictConfig, run_dir: RunDir, peers: Peers, callbacks: list[Callback | None], opened_loggers: list[Logger]
 ) -> lightning.Trainer:
     on_terminal, several = sys.stdout.isatty(), peers.group is not None
     trainer = instantiate(
@@ -151,7 +162,7 @@ def make_trainer(
         max_epochs=config.epochs,
         precision=config.precision,
         gradient_clip_val=config.gradient_clip,
-        logger=instantiate(config.logger) if config.logger else False,
+        logger=opened_loggers,
         callbacks=[
             *([SynchronizeProcesses(peers)] if several else []),
             *(callback for callback in callbacks if callback),

@@ -26,6 +26,15 @@ class Checkpoints(Checkpoint):
         self.any_due = peers.reduce_max(lambda: time.monotonic() - self.saved > 60 * self.every_minutes)
         self.started = False
 
+    def setup(self, trainer: lightning.Trainer, *_: Any, **__: Any) -> None:
+        self.trainer = trainer
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"should_stop": self.trainer.should_stop}  # a callback may have ended the training
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.trainer.should_stop = state_dict["should_stop"]
+
     def on_train_start(self, *_: Any) -> None:
         self.started = True  # before this, a resumed run has not yet read its checkpoint
 

@@ -93,6 +93,7 @@ class History(Callback):
             "images_per_second": self._rate,
         }
         self.rows.append(row)
+        pl_module.log_dict({key: float(row[key]) for key in ("learning_rate", "images_per_second")})  # for loggers
         self._write()
         log.info(self._line(row))
 
@@ -129,6 +130,7 @@ class History(Callback):
             "val": None,
             "test": None,
             "epoch": None,  # whose network was tested and stored
+            "ended_early": False,  # by a callback, before the epochs of the configuration
             "weights_sha256": None,
             **self.results,
         }
