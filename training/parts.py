@@ -47,14 +47,17 @@ class Components(NamedTuple):
     callbacks: list[Callback]  # of the configuration
 
 
-def build(config: DictConfig) -> Components:
-    """Make all parts; those whose arguments can be checked without the data are checked before these are read."""
+def build(config: DictConfig, splits: Splits | None = None) -> Components:
+    """Make all parts; those whose arguments can be checked without the data are checked before these are read.
+
+    `splits` are the data of this configuration, if they have been read already.
+    """
     check_arguments(config)
     optimizer = instantiate(config.optimizer, _convert_="all")
     scheduler = instantiate(config.scheduler)
     try_optimizer(optimizer, scheduler)
     callbacks = make_callbacks(config)
-    splits = read_data(config)
+    splits = splits or read_data(config)
     if config.data.format != "bundled":
         config = describe_data(config, splits)
     torch.manual_seed(config.seed)

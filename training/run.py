@@ -3,23 +3,14 @@
 Importing this takes seconds, so train.py does it once the command has passed all checks that do not need torch.
 """
 
-import sys
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import lightning
-from hydra.utils import instantiate
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from data.batches import Preprocess
-from data.datasets import height_and_width
 from data.splits import Splits
 from launch import settings
 from launch.errors import shown
@@ -27,7 +18,7 @@ from launch.processes import send_run_dir_to_launcher
 from launch.run_dir import RunDir, job_name, now
 from models.weights import serialize
 
-from . import checkpoint_files, distributed, loggers, machine
+from . import checkpoint_files, distributed, loggers
 from .callbacks.best_weights import BestWeights
 from .callbacks.checkpoints import Checkpoints
 from .callbacks.compilation import Compilation
@@ -36,16 +27,12 @@ from .callbacks.epoch_metrics import EpochMetrics
 from .callbacks.finite_loss import FiniteLoss
 from .callbacks.history import History
 from .callbacks.interruption import Interruption
-from .callbacks.progress import ProgressBar
-from .callbacks.synchronisation import SynchronizeProcesses
-from .data_module import DeviceDataModule
 from .distributed import Peers
 from .evaluation import measure
+from .fit import fit, prepare
 from .log import log, log_to
-from .loop import install_fast_loop
 from .metadata import card, count_parameters, run_metadata
-from .module import ClassificationModule
-from .parts import build, network_arguments, network_name
+from .parts import network_arguments, network_name
 
 
 class Result(NamedTuple):
@@ -66,10 +53,8 @@ def run(
 
     `overrides` are recorded for resuming.
     """
-    accelerator = machine.choose_accelerator(config.trainer.accelerator, config.threads)
-    parts = build(config)
-    precision = machine.choose_precision(config.precision, accelerator, parts.network)
-    config = settings.replace(parts.config, {"trainer.accelerator": accelerator, "precision": precision})
+    parts = prepare(config)
+    config, accelerator = parts.config, parts.config.trainer.accelerator
     peers = distributed.join(accelerator) if settings.is_ddp(config) else distributed.ALONE
     with (
         peers,
@@ -86,7 +71,6 @@ def run(
             frozen = f"; frozen: {', '.join(config.freeze)}" if config.freeze else ""
             log.info(f"starts from {shown(Path(config.weights))}; {parts.transfer}{frozen}")
         splits = parts.splits
-        preprocess = Preprocess(splits.info.mean, splits.info.std, height_and_width(config.image_size))
         images = len(splits.train.labels) // config.batch_size * config.batch_size  # of an epoch
         history = History(run_dir, images, run_metadata(config, parts.network, peers))
         with (
@@ -99,28 +83,22 @@ def run(
             contention = Contention(config.threads) if accelerator == "cpu" and peers.world == 1 else None
             # As in loop.py. After an interruption nothing more is called, so that comes last.
             at_each_epoch = [FiniteLoss(peers), EpochMetrics(), best, history, *parts.callbacks, interruption]
-            callbacks = [*at_each_epoch, contention, compilation]
-            trainer = make_trainer(config, run_dir, peers, callbacks, opened_loggers)
-            module = ClassificationModule(
-                parts.network, parts.loss, parts.optimizer, parts.scheduler, l1=config.loss.l1, ema=config.ema
-            )
-            batches = DeviceDataModule(splits, preprocess, parts.augment, config.batch_size, config.seed)
-            images_of = [each.images.nbytes for each in (splits.train, splits.val) if each]
-            machine.require_gpu_memory(trainer.strategy.root_device, sum(images_of))
+            checkpoints = Checkpoints(run_dir.path / "checkpoints", config.checkpoint.every_minutes, peers)
+            callbacks = [*at_each_epoch, contention, compilation, checkpoints]
             with peers.detect_lost_process(run_dir.path):
-                trainer.fit(module, datamodule=batches, ckpt_path=checkpoint, weights_only=True)
+                trained = fit(parts._replace(config=config), callbacks, run_dir.path, peers, checkpoint, opened_loggers)
             peers.leave()
             if peers.rank:
                 return
 
             if best:
-                best.restore(module.eval_network)
+                best.restore(trained.network)
             epochs = len(history.rows)  # fewer than those of the configuration if a callback has ended the training
             epoch = best.epoch if best else epochs
-            metrics, logits = measure(module.eval_network, splits, preprocess, trainer.strategy.root_device)
+            metrics, logits = measure(trained.network, splits, trained.preprocess, trained.device)
             arguments = network_arguments(config)
-            content = card(config, splits, preprocess, epochs, epoch, metrics)
-            weights = serialize(module.eval_network, network_name(config), arguments, content)
+            content = card(config, splits, trained.preprocess, epochs, epoch, metrics)
+            weights = serialize(trained.network, network_name(config), arguments, content)
             run_dir.write("weights.safetensors", weights)
             compile_seconds = compilation.seconds if compilation else None
             digest = sha256(weights).hexdigest()
@@ -129,7 +107,7 @@ def run(
             history.record(compile_seconds=compile_seconds, weights_sha256=digest)
             if write_report:
                 write_report(Result(config, run_dir, history.summary(), history.rows, logits, splits))
-            loggers.record(opened_loggers, config, metrics, trainer.global_step, run_dir.path / "report.html")
+            loggers.record(opened_loggers, config, metrics, trained.steps, run_dir.path / "report.html")
             log.info(
                 f"{config.model.name} on {config.data.name}: "
                 f"test accuracy {metrics['test']['accuracy']:.4f} ({metrics['test']['images']} images), "
@@ -151,29 +129,3 @@ def open_run_dir(config: DictConfig, runs: Path, network: nn.Module, peers: Peer
     peers.broadcast(run_dir.path)
     send_run_dir_to_launcher(run_dir.path)
     return run_dir
-
-
-def make_trainer(
-    config: DictConfig, run_dir: RunDir, peers: Peers, callbacks: list[Callback | None], opened_loggers: list[Logger]
-) -> lightning.Trainer:
-    on_terminal, several = sys.stdout.isatty(), peers.group is not None
-    trainer = instantiate(
-        config.trainer,
-        max_epochs=config.epochs,
-        precision=config.precision,
-        gradient_clip_val=config.gradient_clip,
-        logger=opened_loggers,
-        callbacks=[
-            *([SynchronizeProcesses(peers)] if several else []),
-            *(callback for callback in callbacks if callback),
-            Checkpoints(run_dir.path / "checkpoints", config.checkpoint.every_minutes, peers),
-            *([ProgressBar()] if on_terminal else []),
-        ],
-        plugins=[checkpoint_files.CheckpointFiles(), TorchElasticEnvironment() if several else LightningEnvironment()],
-        default_root_dir=run_dir.path,
-        enable_progress_bar=on_terminal,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
-    trainer._signal_connector.register_signal_handlers = lambda: None  # the signals are Interruption's
-    return install_fast_loop(trainer)
