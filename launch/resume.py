@@ -106,8 +106,8 @@ def _values(override: Override) -> list[Any]:
 
 def check_unchanged(folder: Path, configuration: dict[str, Any]) -> None:
     """Raise SettingsError at the first key whose value differs from the recorded one and may not."""
-    recorded = _flatten(read_yaml(folder / "config.yaml", dict))
-    current = _flatten(configuration)
+    recorded = flatten(read_yaml(folder / "config.yaml", dict))
+    current = flatten(configuration)
     keys = sorted(recorded.keys() | current.keys())
     for key in sorted(keys, key=lambda key: not key.endswith(("name", "_target_"))):  # what was chosen, then the rest
         before, now = recorded.get(key), current.get(key)
@@ -175,8 +175,8 @@ def key_of(override: str) -> str:
     return override.lstrip("+~").partition("=")[0]
 
 
-def _flatten(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat = {}
     for key, value in section.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
     return flat

@@ -182,7 +182,7 @@ NEEDS_A_LOGGER = {f"lightning.pytorch.callbacks.{name}" for name in ("LearningRa
 
 def check(configuration: Any) -> None:
     """Raise SettingsError for the first value that is wrong, or does not fit another one."""
-    settings = _validate(Settings, configuration)
+    settings = validate(Settings, configuration)
     if settings.precision == "16-mixed" and settings.gradient_clip is not None and settings.optimizer.fused:
         raise SettingsError(
             "gradient_clip does not go with precision=16-mixed and a fused optimizer, which unscales gradients itself. "
@@ -222,7 +222,7 @@ def check_arguments(section: str, function: Callable[..., Any], given: dict[str,
     parameters = [name for name in inspect.signature(function).parameters if name not in supplied]
     fields: dict[str, Any] = {name: (hints[name], ...) for name in parameters}
     arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
-    _validate(create_model("Arguments", __base__=Section, **fields), arguments, section)
+    validate(create_model("Arguments", __base__=Section, **fields), arguments, section)
 
 
 def replace(config: DictConfig, changes: dict[str, Any]) -> DictConfig:
@@ -333,13 +333,13 @@ def _check_processes(settings: Settings) -> None:
         raise SettingsError(f"data.val_size={settings.data.val_size} is less than one image for each process.")
 
 
-def _validate(section: type[BaseModel], values: dict[str, Any], name: str = "") -> Any:
+def validate(section: type[BaseModel], values: dict[str, Any], name: str = "") -> Any:
     """Return the validated section. Raises SettingsError for the first value that is wrong, with its key."""
     try:
         return section.model_validate(values)
     except ValidationError as invalid:
         error = invalid.errors()[0]
-    *parents, _ = error["loc"]
+    *parents, _ = error["loc"] or [name]
     key = ".".join(str(part) for part in ([name] if name else []) + list(error["loc"]) if part not in ("int", "float"))
     value, expected = error["input"], error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     expected = re.sub(r" or instance of \w+", "", expected)
