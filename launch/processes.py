@@ -82,6 +82,30 @@ def run(command: list[str], **options: Any) -> int:
     return status
 
 
+def run_all(commands: list[list[str]]) -> int:
+    """Run commands side by side; return the largest exit status, and print what its process wrote on standard error.
+
+    Standard input of each closes when this process ends. Raises Interrupted when all have ended after a signal, and
+    ProcessLost if another signal ended one of them.
+    """
+    group = ProcessGroup()
+    with contextlib.ExitStack() as stack, handling(group.forward):
+        outputs = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in commands]
+        for command, output in zip(commands, outputs, strict=True):
+            process = group.start(command, stdin=subprocess.PIPE, stderr=output)
+            assert process.stdin
+            stack.enter_context(process.stdin)
+        statuses = [process.wait() for process in group.processes]
+        if group.received:
+            raise group.interrupted()
+        if (lost := min(statuses)) < 0:
+            raise ProcessLost(f"one of {len(commands)} processes was ended by {signal.Signals(-lost).name}")
+        if status := max(statuses):
+            outputs[statuses.index(status)].seek(0)
+            sys.stderr.write(outputs[statuses.index(status)].read())
+        return status
+
+
 def start(arguments: list[str], count: int) -> int:
     """Run `train.py` with these arguments in `count` processes; return the exit status of the run.
 
@@ -162,7 +186,7 @@ def configure_worker() -> None:
     if ranks and ranks.rank:
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
     if ranks and RENDEZVOUS_DIR in os.environ:
-        threading.Thread(target=_stop_with_launcher, daemon=True).start()
+        threading.Thread(target=stop_with_launcher, daemon=True).start()
 
 
 def send_run_dir_to_launcher(folder: Path) -> None:
@@ -171,6 +195,7 @@ def send_run_dir_to_launcher(folder: Path) -> None:
         Path(os.environ[RENDEZVOUS_DIR], RUN).write_text(str(folder), encoding="utf-8")
 
 
-def _stop_with_launcher() -> None:
+def stop_with_launcher() -> None:
+    """End this process when the one that started it ends: run this in a thread."""
     os.read(0, 1)  # returns when the other end of standard input is closed; nothing is ever written
     os.kill(os.getpid(), signal.SIGTERM)

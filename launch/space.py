@@ -154,8 +154,7 @@ def as_recipe(configuration: Configuration) -> str:
     of_options = _compose([f"{group}={each}" for group, each in options.items()], check=False).config
     changed = _difference(_plain(configuration.config, resolve=False), _plain(of_options, resolve=False))
     defaults = [{f"override /{group}": each} for group, each in options.items()]
-    content = ({"defaults": defaults} if defaults else {}) | changed
-    return yaml.safe_dump(content, sort_keys=False, width=100)
+    return yaml.safe_dump({"defaults": defaults, **changed}, sort_keys=False, width=100)
 
 
 def is_group(key: str) -> bool:
@@ -165,7 +164,7 @@ def is_group(key: str) -> bool:
 def _require_fixed(override: str) -> None:
     """Raise SettingsError for an override that no search can have, or that has several values."""
     key = key_of(override)
-    if key.partition(".")[0] in (*MUTABLE_KEYS, "hydra"):
+    if key.partition(".")[0] in MUTABLE_KEYS or key.startswith("hydra"):
         raise SettingsError(f"{key}= is for train.py: a search has one folder, that of --folder. Leave it out.")
     try:
         parsed = OverridesParser.create().parse_override(override)
@@ -236,9 +235,11 @@ def _select(config: DictConfig, key: str) -> Any:
 
 
 def _text(value: Any) -> str:
-    """Write a value as an override has it."""
+    """Write a value as an override has it, a number in 12 digits: 0.3, where steps of 0.1 add up to a little more."""
     if isinstance(value, str):
         return value if value.startswith("[") else quote(value)
+    if isinstance(value, float):
+        value = float(f"{value:.12g}")
     return json.dumps(value)
 
 

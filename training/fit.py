@@ -10,7 +10,7 @@ import torch
 from hydra.utils import instantiate
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 from torch import nn
@@ -74,6 +74,7 @@ def make_trainer(
     config: DictConfig, folder: Path, peers: Peers, callbacks: list[Callback | None], loggers: Sequence[Logger]
 ) -> lightning.Trainer:
     on_terminal, several = sys.stdout.isatty(), peers.group is not None
+    saves = any(isinstance(callback, Checkpoint) for callback in callbacks)  # else Lightning would, by one of its own
     trainer = instantiate(
         config.trainer,
         max_epochs=config.epochs,
@@ -87,6 +88,7 @@ def make_trainer(
         ],
         plugins=[checkpoint_files.CheckpointFiles(), TorchElasticEnvironment() if several else LightningEnvironment()],
         default_root_dir=folder,
+        enable_checkpointing=saves,
         enable_progress_bar=on_terminal,
         enable_model_summary=False,
         num_sanity_val_steps=0,

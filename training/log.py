@@ -12,12 +12,16 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 log = logging.getLogger("refzoo")
 
 
-@contextmanager
-def log_to(file: Path, silent: bool = False) -> Iterator[None]:
-    """Send the log to standard output and to `file`, or nowhere; silence Lightning's own messages."""
+def silence_lightning() -> None:
     for library in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(library).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning.*")
+
+
+@contextmanager
+def log_to(file: Path, silent: bool = False) -> Iterator[None]:
+    """Send the log to standard output and to `file`, or nowhere; silence Lightning's own messages."""
+    silence_lightning()
     logging.raiseExceptions = False  # a closed terminal, or a pipe without a reader, ends no training
     if silent:
         yield

@@ -20,6 +20,7 @@ The end of an epoch, in this order
     callbacks/finite_loss.py      fails if the loss is not finite
     callbacks/epoch_metrics.py    closes and logs the loss and accuracy of both splits
     callbacks/best_weights.py     copies the weights if they are the best (`select=best`)
+    callbacks/pruning.py          a search only: reports the accuracy, and may end the trial
     callbacks/history.py          writes the row of the epoch: metrics.csv, metrics.json, the log line
     callbacks/interruption.py     raises Interrupted if a signal came
     callbacks/contention.py       says so if other processes take the cores

@@ -104,3 +104,8 @@ def test_recipe_gives_the_configuration_that_it_was_made_of(tmp_path: Path) -> N
         {"override /scheduler": "one_cycle"},
     ]
     assert (recipe["model"]["hidden_sizes"], recipe["ema"]) == ([512, 256], 0.9)
+
+
+def test_steps_are_set_without_the_rounding_of_their_sums(tmp_path: Path) -> None:
+    found = plan(tmp_path, {"scheduler.warm_up": {"low": 0.1, "high": 0.5, "step": 0.1}})
+    assert found.configure({"scheduler.warm_up": 0.1 + 2 * 0.1}).config.scheduler.warm_up == 0.3
