@@ -37,12 +37,13 @@ def render(
     bins = reliability(confidence, correct)
     with page.style():
         figures = {
-            **{f"{name}_curve": curve for name, curve in curves(rows, metrics["epoch"]).items()},
+            **(curves(rows, metrics["epoch"]) if len(rows) > 1 else {}),
             "reliability": reliability_diagram(bins),
         }
     return page.fill(
         "run_report.html.j2",
         metrics=metrics,
+        last=rows[-1],
         command=page.command_line(overrides),
         configuration=yaml.safe_dump({k: v for k, v in config.items() if k not in page.HIDDEN_KEYS}, sort_keys=False),
         figures=figures,
@@ -121,7 +122,7 @@ def curves(rows: list[dict[str, Any]], chosen: int | None) -> dict[str, Markup]:
         "learning_rate": ("Learning rate", ["learning_rate"]),
         "speed": ("Training images per second", ["images_per_second"]),
     }
-    return {name: curve(rows, name, title, columns, chosen) for name, (title, columns) in drawn.items()}
+    return {f"{name}_curve": curve(rows, name, title, columns, chosen) for name, (title, columns) in drawn.items()}
 
 
 def curve(rows: list[dict[str, Any]], name: str, title: str, columns: list[str], chosen: int | None) -> Markup:

@@ -54,7 +54,8 @@ def print_table(folder: Path, rows: list[dict[str, Any]], keys: list[str]) -> No
         accuracies = [percent(row[f"{split}_accuracy_mean"], row[f"{split}_accuracy_sd"]) for split in ("val", "test")]
         seconds = "-" if row["train_seconds_mean"] is None else f"{row['train_seconds_mean']:.0f}"
         lines.append([*(row[key] for key in keys), runs, *accuracies, seconds])
-    names = [key.replace(".", ".\n") for key in keys]
+    on_terminal = sys.stdout.isatty()
+    names = [key.replace(".", ".\n") for key in keys] if on_terminal else keys
     table = for_terminal(names, ["runs", "val %", "test %", "seconds"], lines)
-    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False, emoji=False)
+    console = Console(width=None if on_terminal else 200, highlight=False, markup=False, emoji=False)
     console.print("", table, f"mean ± standard deviation over the seeds -> {shown(folder)}/sweep.csv", sep="\n")

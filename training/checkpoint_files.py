@@ -39,9 +39,10 @@ class CheckpointFiles(CheckpointIO):
         """
         try:
             return torch.load(io.BytesIO(_read(Path(path))), map_location or "cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-            first_line = str(error).partition("\n")[0].partition(". ")[0]
-            raise WeightsError(f"{path} is no checkpoint of plain tensors and numbers ({first_line}).") from None
+        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError):  # whose texts advise to trust it
+            raise WeightsError(
+                f"{path} holds more than tensors and plain values, or is damaged. It is not read."
+            ) from None
 
     def remove_checkpoint(self, path: Any) -> None:
         Path(path).unlink(missing_ok=True)

@@ -34,6 +34,10 @@ def log_to(file: Path, silent: bool = False) -> Iterator[None]:
     try:
         with logging_redirect_tqdm([log]):
             yield
+    except BaseException as error:
+        log.handlers = handlers[1:]  # the program writes it on standard error
+        log.info((str(error) or type(error).__name__).partition("\n")[0])
+        raise
     finally:
         log.handlers = []
         for handler in handlers:

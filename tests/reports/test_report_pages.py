@@ -269,6 +269,8 @@ def test_page_of_a_minimal_run_is_complete() -> None:
     assert "None: all 5 test images were classified correctly." in content.text
     assert "validation none" in content.text
     assert content.pictures == []
+    assert "One epoch Training loss" in content.text
+    assert "Learning curves need two epochs." in content.text
 
 
 def test_class_metrics_are_none_without_predictions_or_images() -> None:

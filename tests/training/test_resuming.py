@@ -109,6 +109,25 @@ def test_interrupted_and_resumed_run_equals_an_uninterrupted_one(
         assert outcome(resumed) == outcome(whole), step
 
 
+def test_all_seconds_of_an_interrupted_epoch_are_counted_and_its_end_is_logged(
+    small: RunTrain, resume: RunTrain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sleep_and_stop(self: Interruption, trainer: Any, *_: Any) -> None:
+        if trainer.global_step == 2:
+            time.sleep(2)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Interruption, "on_train_batch_start", sleep_and_stop)
+        assert small("model=softmax_regression").status == 130
+    resumed = resume()
+    assert resumed.status == 0, resumed.errors
+    images = 400 // 64 * 64
+    assert 0 < int(resumed.rows[0]["images_per_second"]) <= images / 2 < int(resumed.rows[1]["images_per_second"])
+    assert resumed.metrics["train_seconds"] >= 2
+    assert "  stopped by SIGINT in epoch 1, after step 3\n" in (resumed.folder / "train.log").read_text()
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("step", [2, 6, 8])

@@ -32,8 +32,8 @@ class History(Callback):
         self.rows: list[dict[str, Any]] = []
         self.train_seconds = 0.0
         self.learning_rate = 0.0
+        self._epoch_seconds = 0.0  # of the epoch in progress, before the process that has resumed it
         self._in_epoch = self._written = False
-        self._first_batch: int | None = None  # of this epoch that this process has trained on
         self._rate = 0
 
     def __enter__(self) -> "History":
@@ -54,23 +54,23 @@ class History(Callback):
         self._write()
 
     def state_dict(self) -> dict[str, Any]:
-        seconds = self.train_seconds + (time.perf_counter() - self._epoch_began if self._in_epoch else 0.0)
-        return {"rows": self.rows, "train_seconds": seconds, "learning_rate": self.learning_rate}
+        seconds = time.perf_counter() - self._epoch_began if self._in_epoch else 0.0
+        times = {"train_seconds": self.train_seconds, "epoch_seconds": seconds}
+        return {"rows": self.rows, **times, "learning_rate": self.learning_rate}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows, self.train_seconds = state_dict["rows"], state_dict["train_seconds"]
+        self._epoch_seconds = state_dict.get("epoch_seconds", 0.0)  # not in checkpoints of earlier versions
         self.learning_rate = state_dict["learning_rate"]
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._begin_epoch(pl_module)
+        self._begin_epoch(pl_module, self._epoch_seconds)  # in an epoch that is resumed, else the next method follows
         self._write()
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self._begin_epoch(pl_module)
 
     def on_train_batch_start(self, trainer: lightning.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        if self._first_batch is None:
-            self._first_batch = batch_idx
         if batch_idx + 1 == trainer.num_training_batches:
             self.learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
 
@@ -78,9 +78,7 @@ class History(Callback):
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if batch_idx + 1 == trainer.num_training_batches:
-            seconds = self._now(pl_module) - self._epoch_began
-            fraction = 1 - (self._first_batch or 0) / trainer.num_training_batches
-            self._rate = round(fraction * self.images / seconds)
+            self._rate = round(self.images / (self._now(pl_module) - self._epoch_began))
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.train_seconds += self._now(pl_module) - self._epoch_began
@@ -97,8 +95,8 @@ class History(Callback):
         self._write()
         log.info(self._line(row))
 
-    def _begin_epoch(self, module: lightning.LightningModule) -> None:
-        self._epoch_began, self._first_batch, self._in_epoch = self._now(module), None, True
+    def _begin_epoch(self, module: lightning.LightningModule, ago: float = 0.0) -> None:
+        self._epoch_began, self._in_epoch = self._now(module) - ago, True
 
     def _line(self, row: dict[str, Any]) -> str:
         epochs = self.run_metadata["epochs"]
