@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,8 @@ from launch import errors, flags, processes, settings, signals, threads
 from launch.errors import Interrupted
 from launch.overrides import complete, explain, quote
 from launch.resume import check_unchanged, finished_message, recorded_threads
-from launch.run_dir import is_run, job_name, require_empty
-from launch.sweep import Outcome, Sweep
+from launch.run_dir import is_run, job_name, require_empty, validation_accuracy
+from launch.sweep import Outcome, Sweep, sent
 from reports import sweep_summary
 
 ROOT = Path(__file__).resolve().parent
@@ -46,7 +47,9 @@ def main() -> int:
             if sweep:  # a launcher may run its jobs in other processes, from any folder
                 os.environ.update(sweep.environment())
                 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-            hydra_job(outcomes, sweep and sweep.count())()
+            by_joblib = sweep and sweep.launcher() == "joblib"  # its processes get Ctrl-C themselves, and save
+            with signals.first_left_to_others() if by_joblib else nullcontext():
+                hydra_job(outcomes, sweep and sweep.count())()
         except ValueError as refused:  # by Hydra, of an override that it cannot read
             error = errors.SettingsError(refused)
         except (Exception, Interrupted) as raised:
@@ -54,6 +57,7 @@ def main() -> int:
         try:
             if sweep:
                 outcomes += sweep.collect()
+                error = error or next((each.interrupted() for each in outcomes if each.status > 128), None)
                 sweep.close(outcomes)
                 sweep_summary.write(sweep, outcomes)
         except (Exception, Interrupted) as raised:
@@ -77,20 +81,26 @@ def report(error: BaseException) -> tuple[int, str]:
 def hydra_job(outcomes: list[Outcome], jobs: int | None) -> Callable[[], None]:
     """Return what Hydra calls for each of `jobs` jobs.
 
-    It adds the job's outcome to `outcomes`: Hydra returns nothing.
+    It adds the job's outcome to `outcomes`: Hydra returns nothing. It returns the validation accuracy of a job of a
+    sweep to Hydra's sweepers and callbacks.
     """
 
     @hydra.main(version_base="1.3", config_path=str(ROOT / "configs"), config_name="train")
-    def job(config: DictConfig) -> None:
+    def job(config: DictConfig) -> float | None:
         hydra_config = HydraConfig.get()
         in_sweep = hydra_config.mode == RunMode.MULTIRUN
+        elsewhere = in_sweep and hydra_config.runtime.choices["hydra/launcher"] != "basic"
+        if elsewhere and any(each.status > 128 for each in sent(Path(hydra_config.sweep.dir))):
+            return None  # a signal has stopped another job, and stops the sweep
         outcome = run_job(config, hydra_config, in_sweep, jobs)
         outcomes.append(outcome)
-        if hydra_config.runtime.choices["hydra/launcher"] != "basic":
+        if elsewhere:
             outcome.send(Path(hydra_config.sweep.dir))
-        if in_sweep and outcome.status > 128:  # a signal stopped the job's processes, and stops the sweep
-            raise Interrupted(f"stopped by {signal.Signals(outcome.status - 128).name}", outcome.status)
+        elif in_sweep and outcome.status > 128:  # a signal stopped the job's processes, and stops the sweep
+            raise outcome.interrupted()
         gc.collect()  # a trainer and its parts refer to each other; the next job may need their memory
+        finished = in_sweep and not outcome.status
+        return validation_accuracy(Path(hydra_config.sweep.dir) / outcome.job) if finished else None
 
     return job
 
@@ -106,6 +116,10 @@ def run_job(config: DictConfig, hydra_config: Any, in_sweep: bool, jobs: int | N
         arguments = [*overrides, *(f"{key}={quote(value)}" for key, value in folder.items())]
     try:
         return Outcome(name, train(settings.replace(config, folder), overrides, arguments), "")
+    except Interrupted as error:
+        if not in_sweep:
+            raise
+        return Outcome(name, error.status, str(error))
     except Exception as error:
         return Outcome(name, *report(error))
 

@@ -187,8 +187,8 @@ def explain(error: HydraException | OmegaConfBaseException, configs: Path) -> Ba
         if "/" not in file:
             return SettingsError(f"there is no configuration {file!r}. Leave --config-name out; recipe= chooses one.")
         group, _, option = file.rpartition("/") if file.startswith("hydra/") else file.partition("/")
-        if group == "hydra/launcher" and option.startswith("submitit"):
-            return SettingsError(f"{group}={option} needs a package. Run it with: uv run --extra submitit train.py.")
+        if group == "hydra/launcher" and (extra := option.partition("_")[0]) in ("joblib", "ray", "submitit"):
+            return SettingsError(f"{group}={option} needs a package. Run it with: uv run --extra {extra} train.py.")
         options = error.options or [path.stem for path in sorted((configs / group).glob("*.yaml"))]
         return SettingsError(f"there is no {group}={option}{did_you_mean(option, options)}")
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error

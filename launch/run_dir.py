@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import re
 import shutil
 from datetime import datetime
@@ -95,6 +96,12 @@ def make_new(parent: Path, name: str) -> Path:
 
 def is_run(folder: Path) -> bool:
     return (folder / "config.yaml").is_file() and (folder / ".hydra" / "overrides.yaml").is_file()
+
+
+def validation_accuracy(folder: Path) -> float | None:
+    """Return that of a finished run, None if it has set no images aside."""
+    metrics = json.loads((folder / "metrics.json").read_bytes())
+    return metrics["val"] and metrics["val"]["accuracy"]
 
 
 def is_sweep(folder: Path) -> bool:

@@ -29,6 +29,17 @@ def handling(handler: Handler) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def first_left_to_others() -> Iterator[None]:
+    """Ignore a first Ctrl-C, which ends the other processes of this terminal; handle the next one as before."""
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, lambda *_: signal.signal(signal.SIGINT, before))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
 def deferred() -> Iterator[None]:
     """Hold a signal back until the end of the context, for imports, which may swallow what a handler raises.
 

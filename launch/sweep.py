@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import shutil
+import signal
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from hydra.errors import HydraException
 from models import WeightsError
 
 from . import atomic, threads
-from .errors import STATUS, MachineError, SettingsError
+from .errors import STATUS, Interrupted, MachineError, SettingsError
 from .resume import MUTABLE_KEYS, key_of, merge, read_yaml
 from .run_dir import SWEEP_RECORD, make_new
 
@@ -29,10 +30,19 @@ class Outcome(NamedTuple):
     status: int
     message: str
 
+    def interrupted(self) -> Interrupted:
+        """Return the exception of a job that a signal has stopped."""
+        return Interrupted(self.message or f"stopped by {signal.Signals(self.status - 128).name}", self.status)
+
     def send(self, folder: Path) -> None:
         """Write it where the process that started the sweep will read it."""
         (folder / OUTCOMES).mkdir(exist_ok=True)
         atomic.write(folder / OUTCOMES / f"{self.job}.json", json.dumps(self).encode())
+
+
+def sent(folder: Path) -> list[Outcome]:
+    """Read the outcomes that jobs of this sweep have sent until now."""
+    return [Outcome(*json.loads(file.read_bytes())) for file in sorted(folder.glob(f"{OUTCOMES}/*.json"))]
 
 
 class Sweep(NamedTuple):
@@ -50,9 +60,22 @@ class Sweep(NamedTuple):
         atomic.write(self.folder / SWEEP_RECORD, yaml.safe_dump(content, width=1000).encode())
 
     def environment(self) -> dict[str, str]:
-        """Return the environment of the jobs, which share the cores where a launcher starts all at once here."""
-        at_once = self.count() if "hydra/launcher=submitit_local" in self.overrides else None
-        return threads.shared_by(at_once) if at_once else {}
+        """Return the environment of the jobs, which share the cores where a launcher runs several at once here."""
+        launcher, jobs = self.launcher(), self.count() or threads.cores()
+        at_once = {"submitit_local": jobs, "joblib": min(jobs, self._joblibs()), "ray": min(jobs, threads.cores())}
+        return threads.shared_by(at_once[launcher]) if launcher in at_once else {}
+
+    def launcher(self) -> str:
+        return self._given("hydra/launcher") or "basic"
+
+    def _joblibs(self) -> int:
+        """Return how many processes joblib starts: below 0, of all cores, as many fewer."""
+        given = self._given("hydra.launcher.n_jobs") or "-1"
+        number = int(given) if given.lstrip("-").isdecimal() else -1
+        return number if number > 0 else max(1, threads.cores() + 1 + number)
+
+    def _given(self, key: str) -> str | None:
+        return next((each.partition("=")[2] for each in reversed(self.overrides) if key_of(each) == key), None)
 
     def count(self) -> int | None:
         """Return the number of jobs, None if Hydra alone can tell, as for model=glob(*)."""
@@ -64,7 +87,7 @@ class Sweep(NamedTuple):
 
     def collect(self) -> list[Outcome]:
         """Return the outcomes that jobs in other processes have sent."""
-        outcomes = [Outcome(*json.loads(file.read_bytes())) for file in sorted(self.folder.glob(f"{OUTCOMES}/*.json"))]
+        outcomes = sent(self.folder)
         shutil.rmtree(self.folder / OUTCOMES, ignore_errors=True)
         return outcomes
 
@@ -91,6 +114,7 @@ def start(folder: Path, overrides: list[str], may_rename: bool) -> Sweep:
 
 def resume(folder: Path, given: list[str]) -> Sweep:
     """Resume a sweep with further overrides. Raises SettingsError if they would change a job that has started."""
+    shutil.rmtree(folder / OUTCOMES, ignore_errors=True)  # of a sweep whose process was killed
     content = read_yaml(folder / SWEEP_RECORD, dict)
     try:
         recorded, named_by = list(content["overrides"]), list(content["named_by"])

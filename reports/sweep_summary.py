@@ -17,7 +17,7 @@ from .tables import for_terminal, percent
 
 def write(sweep: Sweep, outcomes: list[Outcome]) -> None:
     """Write and print the summary of the jobs that have a folder; say which jobs failed."""
-    folder, failed = sweep.folder, [outcome for outcome in outcomes if outcome.status]
+    folder, failed = sweep.folder, [outcome for outcome in outcomes if 0 < outcome.status < 128]
     if outcomes and (jobs := read_jobs(folder, sweep.named_by)):
         rows = summarise(jobs)
         atomic.write(folder / "sweep.csv", to_csv(rows).encode())

@@ -79,6 +79,12 @@ def test_users_choice_comes_first_then_the_environment_then_the_run(
         (["hydra/launcher=submitit_local", "seed=1,2", "model=mlp"], {"OMP_NUM_THREADS": "2"}),
         (["hydra/launcher=submitit_local", "seed=range(1,4)", "model=mlp,lenet"], {"OMP_NUM_THREADS": "1"}),
         (["hydra/launcher=submitit_slurm", "seed=1,2"], {}),
+        (["hydra/launcher=joblib", "seed=range(0,9)", "hydra.launcher.n_jobs=2"], {"OMP_NUM_THREADS": "2"}),
+        (["hydra/launcher=joblib", "seed=1,2"], {"OMP_NUM_THREADS": "2"}),
+        (["hydra/launcher=joblib", "seed=range(0,9)"], {"OMP_NUM_THREADS": "1"}),
+        (["hydra/launcher=joblib", "seed=range(0,9)", "hydra.launcher.n_jobs=-3"], {"OMP_NUM_THREADS": "2"}),
+        (["hydra/launcher=joblib", "seed=range(0,9)", "hydra.launcher.n_jobs=1"], {}),
+        (["hydra/launcher=ray", "seed=range(0,9)"], {"OMP_NUM_THREADS": "1"}),
         (["seed=1,2"], {}),
     ],
 )
