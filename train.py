@@ -99,7 +99,7 @@ def hydra_job(outcomes: list[Outcome], jobs: int | None) -> Callable[[], None]:
         elif in_sweep and outcome.status > 128:  # a signal stopped the job's processes, and stops the sweep
             raise outcome.interrupted()
         gc.collect()  # a trainer and its parts refer to each other; the next job may need their memory
-        finished = in_sweep and not outcome.status
+        finished = in_sweep and not outcome.status and not config.find_lr
         return validation_accuracy(Path(hydra_config.sweep.dir) / outcome.job) if finished else None
 
     return job
@@ -148,10 +148,28 @@ def train(config: DictConfig, overrides: list[str], arguments: list[str]) -> int
     if sys.stdout.isatty() and "torch" not in sys.modules:
         print("loading PyTorch and Lightning ...", flush=True)
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # torchmetrics imports it; it may list the fonts then
+    if config.find_lr:
+        return find_lr(config)
     with signals.deferred():
         from training.run import run  # which takes seconds
 
     run(config, overrides, ROOT / "runs", partial(write_report, overrides) if config.report else None)
+    return 0
+
+
+def find_lr(config: DictConfig) -> int:
+    """Suggest a learning rate: print it, and draw a picture in the current folder."""
+    with signals.deferred():
+        from reports import lr_finder
+        from training.lr_finder import range_test
+
+    rates, losses = range_test(config)
+    finding = lr_finder.read(rates, losses)
+    print(lr_finder.text(finding, rates))
+    what = (config.model.name, config.data.name, config.optimizer._target_.rpartition(".")[2])
+    picture = Path("_".join(["learning_rates", *what]) + ".png")
+    lr_finder.draw(finding, rates, losses, "{} on {}, {}".format(*what), picture)
+    print(f"-> {picture}")
     return 0
 
 

@@ -22,7 +22,14 @@ from .run_dir import is_run, is_sweep
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
-MUTABLE_KEYS = ("run_dir", "resume", "report", "logger", "checkpoint")  # may differ from the recorded configuration
+MUTABLE_KEYS = (
+    "run_dir",
+    "resume",
+    "find_lr",
+    "report",
+    "logger",
+    "checkpoint",
+)  # may differ from the recorded configuration
 # These may differ, too: they change rounding alone.
 PROCESS_KEYS = ("threads", "trainer.strategy", "trainer.devices", "trainer.num_nodes")
 AUTO_KEYS = ("trainer.accelerator", "precision")  # recorded as what "auto" was resolved to

@@ -137,6 +137,7 @@ class Settings(Section):
     freeze: list[str]
     run_dir: str | None = Field(min_length=1)
     resume: str | None
+    find_lr: bool
     report: bool
     checkpoint: Checkpoint
     model: dict[str, Any]
@@ -201,6 +202,8 @@ def check(configuration: Any) -> None:
     if missing := {name: package for name, package in packages.items() if package and not find_spec(package)}:
         extras = "".join(f" --extra {package}" for package in missing.values())
         raise SettingsError(f"logger={','.join(missing)} needs a package. Run it with: uv run{extras} train.py.")
+    if settings.find_lr and (settings.resume or is_ddp(configuration)):
+        raise SettingsError("find_lr=true starts a test of its own, in one process. Leave resume and trainer=ddp out.")
     _check_callbacks(settings)
 
 
