@@ -1,6 +1,7 @@
 """Send the log of a run to the terminal, above the progress bar, and to train.log."""
 
 import logging
+import shutil
 import sys
 import warnings
 from collections.abc import Iterator
@@ -16,6 +17,12 @@ def silence_lightning() -> None:
     for library in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(library).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning.*")
+
+
+def fitted(*parts: str) -> str:
+    """Join the parts of a line, or give each a line of its own on a terminal that is too narrow for one."""
+    line = " ".join(parts)
+    return line if not sys.stdout.isatty() or len(line) <= shutil.get_terminal_size().columns else "\n".join(parts)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from .callbacks.interruption import Interruption
 from .distributed import Peers
 from .evaluation import measure
 from .fit import fit, prepare
-from .log import log, log_to
+from .log import fitted, log, log_to
 from .metadata import card, count_parameters, run_metadata
 from .parts import network_arguments, network_name
 
@@ -108,13 +108,13 @@ def run(
             if write_report:
                 write_report(Result(config, run_dir, history.summary(), history.rows, logits, splits))
             loggers.record(opened_loggers, config, metrics, trained.steps, run_dir.path / "report.html")
-            log.info(
+            result = (
                 f"{config.model.name} on {config.data.name}: "
                 f"test accuracy {metrics['test']['accuracy']:.4f} ({metrics['test']['images']} images), "
                 f"{epochs}{f' of {config.epochs}' if ended_early else ''} epoch{'s' if config.epochs > 1 else ''} "
-                f"in {history.train_seconds:.0f} s"
-                f"{f', the best was epoch {epoch}' if best else ''} -> {run_dir}"
+                f"in {history.train_seconds:.0f} s{f', the best was epoch {epoch}' if best else ''}"
             )
+            log.info(fitted(result, f"-> {run_dir}"))
 
 
 def open_run_dir(config: DictConfig, runs: Path, network: nn.Module, peers: Peers) -> RunDir:

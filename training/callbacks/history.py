@@ -101,10 +101,10 @@ class History(Callback):
     def _line(self, row: dict[str, Any]) -> str:
         epochs = self.run_metadata["epochs"]
         parts = [f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}"]
-        parts.append(f"train loss {row['train_loss']:.4f}, accuracy {row['train_accuracy']:.4f}")
-        if row["val_loss"] is not None:
-            parts.append(f"validation loss {row['val_loss']:.4f}, accuracy {row['val_accuracy']:.4f}")
-        return "   ".join([*parts, f"{row['images_per_second']} images/s"])
+        for split in ("train", "val"):
+            if row[f"{split}_loss"] is not None:
+                parts.append(f"{split} loss {row[f'{split}_loss']:.4f}, {100 * row[f'{split}_accuracy']:.2f} %")
+        return "  ".join([*parts, f"{row['images_per_second']} img/s"])  # 80 characters at most
 
     def _write(self) -> None:
         self._written = True
