@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from launch import errors, flags, processes, settings, signals, threads
 from launch.errors import Interrupted
+from launch.help import text as help_text
 from launch.overrides import complete, explain, quote
 from launch.resume import check_unchanged, finished_message, recorded_threads
 from launch.run_dir import is_run, job_name, require_empty, validation_accuracy
@@ -42,6 +43,9 @@ def main() -> int:
     flags.prepare_streams()
     with signals.handling(stop):
         try:
+            if {"-h", "--help"} & set(sys.argv[1:]):
+                print(help_text(sys.argv[1:]))
+                return 0
             processes.configure_worker()
             sys.argv[1:], sweep = complete(sys.argv[1:], ROOT / "runs")
             if sweep:  # a launcher may run its jobs in other processes, from any folder

@@ -2,10 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import yaml
-from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -13,8 +12,9 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import AfterValidator, Field, model_validator
 
 from . import settings
+from .configuration import Configuration, composed, plain
 from .errors import SettingsError, shown
-from .overrides import complete, explain, quote
+from .overrides import complete, quote
 from .resume import CONFIGS, MUTABLE_KEYS, flatten, key_of
 
 SPACES = CONFIGS / "search.yaml"
@@ -86,13 +86,6 @@ class Choices(settings.Section):
 Range = Numbers | Choices
 
 
-class Configuration(NamedTuple):
-    """Hold the checked configuration of a run, and the option of each group that it was composed of."""
-
-    config: DictConfig
-    options: dict[str, str]
-
-
 class Plan:
     """Describe a search: what all its trials have in common, and what each of them may choose.
 
@@ -121,7 +114,7 @@ class Plan:
 
     def configure(self, values: dict[str, Any]) -> Configuration:
         """Return the configuration of a trial with these values."""
-        return _compose([*self.overrides, *(f"{key}={_text(value)}" for key, value in values.items())])
+        return composed([*self.overrides, *(f"{key}={_text(value)}" for key, value in values.items())])
 
     def _corners(self) -> list[DictConfig]:
         """Return configurations in which each end of each range and each choice occurs."""
@@ -142,17 +135,17 @@ class Plan:
     def record(self) -> dict[str, Any]:
         """Return what a search must have in common with its continuation."""
         space = {f"the range of {key}": each.model_dump(exclude_defaults=True) for key, each in self.space.items()}
-        kept = {key: value for key, value in _plain(self.base.config).items() if key not in (*MUTABLE_KEYS, "threads")}
+        kept = {key: value for key, value in plain(self.base.config).items() if key not in (*MUTABLE_KEYS, "threads")}
         return {**flatten(kept), **space}
 
 
 def as_recipe(configuration: Configuration) -> str:
     """Return the YAML of a recipe, without a header, which makes this configuration of the defaults."""
-    chosen, default = configuration.options, _compose([]).options
+    chosen, default = configuration.options, composed([]).options
     others = [group for group in chosen if group not in (*NAMED, "recipe") and chosen[group] != default[group]]
     options = {group: chosen[group] for group in (*NAMED, *others)}
-    of_options = _compose([f"{group}={each}" for group, each in options.items()], check=False).config
-    changed = _difference(_plain(configuration.config, resolve=False), _plain(of_options, resolve=False))
+    of_options = composed([f"{group}={each}" for group, each in options.items()], check=False).config
+    changed = _difference(plain(configuration.config, resolve=False), plain(of_options, resolve=False))
     defaults = [{f"override /{group}": each} for group, each in options.items()]
     return yaml.safe_dump({"defaults": defaults, **changed}, sort_keys=False, width=100)
 
@@ -187,7 +180,7 @@ def _default(config: DictConfig) -> dict[str, Range]:
     sections = OmegaConf.to_container(OmegaConf.load(SPACES))
     assert isinstance(sections, dict)
     found = sections[ALL_NETWORKS] | sections.get(config.model.name, {})
-    there = flatten(_plain(config)).keys()
+    there = flatten(plain(config)).keys()
     return {key: _range(key, each) for key, each in found.items() if key in there or is_group(key)}
 
 
@@ -207,26 +200,6 @@ def _range(key: str, given: Any) -> Range:
     if not isinstance(given, dict):
         raise SettingsError(f"{key}: {given} is no range. Write {key}: {{low: 1, high: 2}}, or {{choices: [1, 2]}}.")
     return settings.validate(Choices if "choices" in given else Numbers, given, key)
-
-
-def _compose(overrides: list[str], check: bool = True) -> Configuration:
-    """Compose and check a configuration. Raises SettingsError for what is wrong with it."""
-    try:
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            config = compose("train", overrides, return_hydra_config=True)
-        options = {key: each for key, each in config.hydra.runtime.choices.items() if "/" not in key}
-        plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-        OmegaConf.set_struct(plain, True)
-        OmegaConf.set_readonly(plain, True)
-        if check:
-            settings.check(_plain(plain))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise explain(error, CONFIGS) from error
-    return Configuration(plain, options)
-
-
-def _plain(config: DictConfig, resolve: bool = True) -> dict[str, Any]:
-    return OmegaConf.to_container(config, resolve=resolve)  # type: ignore[return-value]
 
 
 def _select(config: DictConfig, key: str) -> Any:

@@ -27,7 +27,8 @@ def test_run_folder_holds_weights_metrics_configuration_and_log(run_train: RunTr
     assert run.errors == ""
 
     lines = run.output.splitlines()
-    assert [line.split("   ")[0] for line in lines[:-1]] == ["epoch 1/2", "epoch 2/2"]
+    assert [line.split("  ")[0] for line in lines[:-1]] == ["epoch 1/2", "epoch 2/2"]
+    assert max(map(len, lines[:-1])) <= 80
     test = run.metrics["test"]
     assert lines[-1].startswith(f"lenet on mnist: test accuracy {test['accuracy']:.4f} (10000 images), 2 epochs in ")
     assert lines[-1].endswith(f"-> {run.folder}")
