@@ -78,11 +78,11 @@ def print_table(trials: list[FrozenTrial], keys: list[str], notes: list[str]) ->
     from rich.console import Console
 
     rows = [[str(trial.number), percent(trial.value)] for trial in trials]
-    heads, left = ["trial", "val %"], WIDTH - 2 * 6
+    heads, left = ["trial", "val %"], WIDTH - 2 * 7
     for key in keys:
         head = short(key, keys)
         values = [text(trial.params.get(key)) for trial in trials]
-        width = 1 + max(len(word) for word in [*values, *head.split("\n")])
+        width = 2 + max(len(word) for word in [*values, *head.split("\n")])
         if (left := left - width) < 0:
             notes = [f"not shown: {', '.join(keys[keys.index(key) :])}", *notes]
             break
