@@ -28,7 +28,7 @@ from launch.help import text as help_text
 from launch.overrides import complete, explain, quote
 from launch.resume import check_unchanged, finished_message, recorded_threads
 from launch.run_dir import is_run, job_name, require_empty, validation_accuracy
-from launch.sweep import Outcome, Sweep, sent
+from launch.sweep import Outcome, Sweep, read_outcomes
 from reports import sweep_summary
 
 ROOT = Path(__file__).resolve().parent
@@ -51,8 +51,8 @@ def main() -> int:
             if sweep:  # a launcher may run its jobs in other processes, from any folder
                 os.environ.update(sweep.environment())
                 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-            by_joblib = sweep and sweep.launcher() == "joblib"  # its processes get Ctrl-C themselves, and save
-            with signals.first_left_to_others() if by_joblib else nullcontext():
+            by_joblib = sweep and sweep.launcher() == "joblib"  # whose jobs get Ctrl-C themselves, and save
+            with signals.ignored_ctrl_c() if by_joblib else nullcontext():
                 hydra_job(outcomes, sweep and sweep.count())()
         except ValueError as refused:  # by Hydra, of an override that it cannot read
             error = errors.SettingsError(refused)
@@ -93,14 +93,18 @@ def hydra_job(outcomes: list[Outcome], jobs: int | None) -> Callable[[], None]:
     def job(config: DictConfig) -> float | None:
         hydra_config = HydraConfig.get()
         in_sweep = hydra_config.mode == RunMode.MULTIRUN
-        elsewhere = in_sweep and hydra_config.runtime.choices["hydra/launcher"] != "basic"
-        if elsewhere and any(each.status > 128 for each in sent(Path(hydra_config.sweep.dir))):
+        launcher = hydra_config.runtime.choices["hydra/launcher"] if in_sweep else "basic"
+        if launcher == "joblib" and any(each.status > 128 for each in read_outcomes(Path(hydra_config.sweep.dir))):
             return None  # a signal has stopped another job, and stops the sweep
-        outcome = run_job(config, hydra_config, in_sweep, jobs)
-        outcomes.append(outcome)
-        if elsewhere:
+        with signals.handling(stop) if launcher == "joblib" else nullcontext():
+            outcome = run_job(config, hydra_config, in_sweep, jobs)
+        if launcher != "basic":
             outcome.send(Path(hydra_config.sweep.dir))
-        elif in_sweep and outcome.status > 128:  # a signal stopped the job's processes, and stops the sweep
+        else:
+            outcomes.append(outcome)
+        if (
+            launcher == "basic" and in_sweep and outcome.status > 128
+        ):  # a signal stopped the job's processes, and stops the sweep
             raise outcome.interrupted()
         gc.collect()  # a trainer and its parts refer to each other; the next job may need their memory
         finished = in_sweep and not outcome.status and not config.find_lr
@@ -170,9 +174,9 @@ def find_lr(config: DictConfig) -> int:
     rates, losses = range_test(config)
     finding = lr_finder.read(rates, losses)
     print(lr_finder.text(finding, rates))
-    what = (config.model.name, config.data.name, config.optimizer._target_.rpartition(".")[2])
-    picture = Path("_".join(["learning_rates", *what]) + ".png")
-    lr_finder.draw(finding, rates, losses, "{} on {}, {}".format(*what), picture)
+    kind = config.optimizer._target_.rpartition(".")[2]
+    picture = Path(f"learning_rates_{Path(config.run_dir).name if config.run_dir else job_name(config)}.png")
+    lr_finder.draw(finding, rates, losses, f"{config.model.name} on {config.data.name}, {kind}", picture)
     print(f"-> {picture}")
     return 0
 

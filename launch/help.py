@@ -20,7 +20,7 @@ KEY = re.compile(r"( *)([\w/]+):(.*)")
 
 def text(arguments: list[str]) -> str:
     """Return the help for the options and keys of a command line. Raises SettingsError for wrong ones."""
-    given = get_args_parser().parse_known_args(arguments)[0]
+    given = get_args_parser().parse_intermixed_args(arguments)
     path = [f"hydra.searchpath=[{quote(f'file://{Path(given.config_dir).absolute()}')}]"] if given.config_dir else []
     configuration = composed([*given.overrides, *path], check=False)
     comments = dict(_comments("train.yaml", ""))

@@ -30,6 +30,7 @@ MUTABLE_KEYS = (
     "logger",
     "checkpoint",
 )  # may differ from the recorded configuration
+NAMES_OF_A_LOGGER = ("project", "experiment_name", "run_name", "tags", "group")
 # These may differ, too: they change rounding alone.
 PROCESS_KEYS = ("threads", "trainer.strategy", "trainer.devices", "trainer.num_nodes")
 AUTO_KEYS = ("trainer.accelerator", "precision")  # recorded as what "auto" was resolved to
@@ -85,22 +86,25 @@ def refuse_foreign(recorded: list[Any], file: Path) -> list[str]:
             raise WeightsError(f"{file} is damaged: it holds {each!r}. Start it anew.") from None
         # An interpolation could make a target: ${oc.create:...}
         foreign = override.package or "${" in each or key.split(".")[0] not in known
-        foreign = foreign or not targets.issuperset(_targets({key.rpartition(".")[2]: values}))
+        named = _targets({key.rpartition(".")[2]: values})
+        foreign = foreign or not targets.issuperset((key.split(".")[0], target) for target in named)
+        # A logger of a foreign folder might write elsewhere, or send what it is given.
+        foreign = foreign or (key.startswith("logger.") and key.rpartition(".")[2] not in NAMES_OF_A_LOGGER)
         if key in groups:  # whose options may be several: callbacks=[timer,device_stats]
             options = [option for value in values for option in (value if isinstance(value, list) else [value])]
             foreign = foreign or any(option is not None and f"{key}/{option}" not in files for option in options)
         if foreign:
-            raise WeightsError(
-                f"{file} holds {each}, which is not part of this project. If you trust it, give {key}= again yourself."
-            )
+            again = f"give {each.partition('=')[0]}= again yourself"
+            raise WeightsError(f"{file} holds {each}, which is not part of this project. If you trust it, {again}.")
     return recorded
 
 
 @functools.cache
-def _shipped() -> tuple[set[str], set[str]]:
-    """Return the files in configs/, such as `model/lenet`, and all that they name as a `_target_`."""
+def _shipped() -> tuple[set[str], set[tuple[str, str]]]:
+    """Return the files in configs/, such as `model/lenet`, and each group with all that it names as a `_target_`."""
     files = {path.relative_to(CONFIGS).with_suffix("").as_posix(): path for path in CONFIGS.glob("**/*.yaml")}
-    return {*files}, {target for path in files.values() for target in _targets(yaml.safe_load(path.read_bytes()))}
+    content = {name: yaml.safe_load(path.read_bytes()) for name, path in files.items()}
+    return {*files}, {(name.partition("/")[0], each) for name, yaml in content.items() for each in _targets(yaml)}
 
 
 def _values(override: Override) -> list[Any]:

@@ -247,13 +247,16 @@ def _check_callbacks(settings: Settings) -> None:
     for name, callback in settings.callbacks.items():
         if callback.target in NEEDS_A_LOGGER and not settings.logger:
             raise SettingsError(f"callbacks.{name} needs a logger to write to. Add one, such as logger=csv.")
-        if callback.target.endswith(".DeviceStatsMonitor") and not find_spec("psutil"):
+        if callback.target == "lightning.pytorch.callbacks.DeviceStatsMonitor" and not find_spec("psutil"):
             raise SettingsError(
                 f"callbacks.{name} needs the package psutil. Run it with: uv run --with psutil train.py."
             )
-        if callback.target.endswith(".EarlyStopping"):
+        if callback.target == "lightning.pytorch.callbacks.EarlyStopping":
             monitor = str((callback.model_extra or {}).get("monitor"))
-            if monitor not in MONITORED:
+            own = [
+                each for each in settings.callbacks.values() if not each.target.startswith(("lightning.", "training."))
+            ]
+            if monitor not in MONITORED and not own:  # which may log others
                 raise SettingsError(
                     f"callbacks.{name}.monitor={monitor} is not valid{did_you_mean(monitor, MONITORED)}"
                 )

@@ -29,10 +29,9 @@ def handling(handler: Handler) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def first_left_to_others() -> Iterator[None]:
-    """Ignore a first Ctrl-C, which ends the other processes of this terminal; handle the next one as before."""
-    before = signal.getsignal(signal.SIGINT)
-    signal.signal(signal.SIGINT, lambda *_: signal.signal(signal.SIGINT, before))
+def ignored_ctrl_c() -> Iterator[None]:
+    """Ignore Ctrl-C here, and in processes that are started until the end of the context, unless they handle it."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:

@@ -11,6 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import AfterValidator, Field, model_validator
 
+from models import WeightsError
+
 from . import settings
 from .configuration import Configuration, composed, plain
 from .errors import SettingsError, shown
@@ -112,8 +114,15 @@ class Plan:
             _require_searchable(key, own_data=config.data.format != "bundled")
         self.corners = self._corners()
 
+    def of_trial(self, values: dict[str, Any], **others: Any) -> Configuration:
+        """Return the configuration of a trial of a study. Raises WeightsError for values that no search would try."""
+        for key, value in values.items():
+            if key not in self.space or not self.space[key].holds(value):
+                raise WeightsError(f"the study holds {key}={value}, which is not in the space. Name another --folder.")
+        return self.configure({**values, **others})
+
     def configure(self, values: dict[str, Any]) -> Configuration:
-        """Return the configuration of a trial with these values."""
+        """Return the configuration of a run with these values."""
         return composed([*self.overrides, *(f"{key}={_text(value)}" for key, value in values.items())])
 
     def _corners(self) -> list[DictConfig]:

@@ -40,7 +40,7 @@ class Outcome(NamedTuple):
         atomic.write(folder / OUTCOMES / f"{self.job}.json", json.dumps(self).encode())
 
 
-def sent(folder: Path) -> list[Outcome]:
+def read_outcomes(folder: Path) -> list[Outcome]:
     """Read the outcomes that jobs of this sweep have sent until now."""
     return [Outcome(*json.loads(file.read_bytes())) for file in sorted(folder.glob(f"{OUTCOMES}/*.json"))]
 
@@ -87,7 +87,7 @@ class Sweep(NamedTuple):
 
     def collect(self) -> list[Outcome]:
         """Return the outcomes that jobs in other processes have sent."""
-        outcomes = sent(self.folder)
+        outcomes = read_outcomes(self.folder)
         shutil.rmtree(self.folder / OUTCOMES, ignore_errors=True)
         return outcomes
 

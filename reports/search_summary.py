@@ -38,7 +38,7 @@ def write(study: Study, plan: Plan, threads: int, folder: Path, command: str) ->
         raise RunFailed(f"none of the {len(trials)} trials has an accuracy. Try another space, or more --trials.")
     best, test = finished[0], test_command(folder)
     facts = summary(trials, plan.defaults())
-    recipe = as_recipe(plan.configure({**best.params, "threads": threads}))
+    recipe = as_recipe(plan.of_trial(best.params, threads=threads))
     header = (
         f"# @package _global_\n# Trial {best.number}, the best of {len(trials)}, with validation accuracy "
         f"{percent(best.value)} %, found by\n#\n#   {command}\n#\n# To train and test it:\n#\n#   {test}\n"

@@ -84,6 +84,23 @@ def run_train(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: py
 
 
 @pytest.fixture
+def resume(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RunTrain:
+    """Resume a run of `run_train`, with further overrides."""
+
+    def run(*overrides: str, folder: str = "run") -> Run:
+        complete = train.complete
+
+        def as_typed(arguments: list[str], runs: Path) -> Any:  # without the overrides that run_train adds
+            return complete([*overrides, f"resume={tmp_path / folder}"], runs)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(train, "complete", as_typed)
+            return run_train(folder=folder)
+
+    return run
+
+
+@pytest.fixture
 def own_run(run_train: RunTrain, tmp_path: Path) -> Path:
     """Train on own data: colour images of 12 x 10 pixels, red ones and blue ones. Return the run folder."""
     images, labels = np.zeros((60, 12, 10, 3), np.uint8), np.arange(60) % 2

@@ -14,6 +14,7 @@ from typing import Any
 
 from lightning.pytorch import loggers
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers.logger import DummyLogger
 from omegaconf import DictConfig
 
 from launch.run_dir import RunDir
@@ -32,32 +33,34 @@ class CSVLogger(loggers.CSVLogger):
         file = Path(self.log_dir) / "metrics.csv"
         if file.exists():
             with file.open(newline="") as table:
-                rows = list(csv.DictReader(table))
+                rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(table)]
             file.unlink()
-            for row in rows:
-                values = {key: float(value) for key, value in row.items() if value}
+            for values in rows:
                 self.experiment.log_metrics(values, int(values.pop("step")))
+            self.save()
 
 
 @contextmanager
 def opened(config: DictConfig, run_dir: RunDir) -> Iterator[list[Logger]]:
     """Make the loggers of a configuration, and send it to them; of several processes, in the first one."""
     if run_dir.read_only:
-        yield []
+        yield [DummyLogger()] if config.logger else []  # callbacks such as LearningRateMonitor need one
         return
     file = run_dir.path / RECORD
     identities = json.loads(file.read_bytes()) if file.exists() else {}
     made = {name: _make(name, section, identities.get(name), run_dir) for name, section in config.logger.items()}
     try:
-        for logger in made.values():
-            logger.log_hyperparams(plain(config))
+        for name, logger in made.items():
+            if not (isinstance(logger, MLFlowLogger) and name in identities):  # which refuses to change a setting
+                logger.log_hyperparams(plain(config))
         if made:
-            run_dir.write(RECORD, json.dumps({str(name): logger.version for name, logger in made.items()}))
+            versions = {str(name): logger.version for name, logger in made.items()}
+            run_dir.write(RECORD, json.dumps({**identities, **versions}))
         yield list(made.values())
-    finally:
-        for logger in made.values():
-            if isinstance(logger, WandbLogger):
-                logger.experiment.finish()  # else the next job of a sweep would be logged as this run
+    except BaseException:
+        _finish(made, 1)
+        raise
+    _finish(made, 0)
 
 
 def record(made: list[Logger], config: DictConfig, metrics: dict[str, Any], step: int, report: Path) -> None:
@@ -69,17 +72,22 @@ def record(made: list[Logger], config: DictConfig, metrics: dict[str, Any], step
             logger.log_hyperparams(plain(config), values, step)  # its table of settings and results
         else:
             logger.log_metrics(values, step)
-        if not report.exists():
-            continue
-        if isinstance(logger, WandbLogger):
+        if isinstance(logger, WandbLogger) and report.exists():
             import wandb
 
             artifact = wandb.Artifact(f"report-{logger.version}", type="report")
             artifact.add_file(str(report))
             logger.experiment.log_artifact(artifact)
-        elif isinstance(logger, MLFlowLogger):
+        elif isinstance(logger, MLFlowLogger) and report.exists():
             logger.experiment.log_artifact(logger.run_id, str(report))
         logger.save()
+
+
+def _finish(made: dict[Any, Logger], status: int) -> None:
+    """End the logged run of W&B: else the next job of a sweep would be logged as this one."""
+    for logger in made.values():
+        if isinstance(logger, WandbLogger) and logger._experiment is not None:
+            logger.experiment.finish(status)
 
 
 def _make(name: str, section: DictConfig, identity: str | None, run_dir: RunDir) -> Logger:
@@ -93,7 +101,7 @@ def _make(name: str, section: DictConfig, identity: str | None, run_dir: RunDir)
         import wandb
 
         if "WANDB_MODE" not in os.environ and not wandb.login(prompt=False):
-            arguments["mode"] = "offline"
+            arguments.setdefault("mode", "offline")
     if kind is MLFlowLogger:
         import mlflow  # noqa: F401 which sets its level, and logs how it makes its tables
 
@@ -101,4 +109,6 @@ def _make(name: str, section: DictConfig, identity: str | None, run_dir: RunDir)
         logging.getLogger("alembic").setLevel(logging.ERROR)
         if arguments["tracking_uri"].startswith(f"sqlite:///{run_dir.path}/"):
             (run_dir.path / "mlflow").mkdir(exist_ok=True)
+        else:
+            arguments.pop("artifact_location")  # the database of many runs says where
     return call_target(f"logger.{name}", target, arguments)

@@ -6,7 +6,7 @@ included, so that a run can be resumed under either. Which file acts when:
 
 A step
     data/batches.py               seeds the generators by (seed, epoch, batch); gathers, augments, standardises
-    callbacks/history.py          notes the first batch and the learning rate of the last one
+    callbacks/history.py          notes the learning rate of the last batch
     module.py training_step       forward pass, loss; adds both to the running metrics
     module.py                     backward pass, gradient clipping, optimizer step, average (`ema`); schedule step
     callbacks/synchronisation.py  several processes only: exchanges what the next ones ask
@@ -50,6 +50,14 @@ MODULE_HOOKS = (
 )
 
 
+STEP_HOOKS = ("on_train_batch_start", "on_train_batch_end")  # which the fast step calls, but lets nothing be logged
+
+
+def is_own(callback: Any) -> bool:
+    """Return whether a callback is the user's own."""
+    return not type(callback).__module__.startswith(("training.", "lightning."))
+
+
 class FastEpochLoop(_TrainingEpochLoop):
     """Lightning's loop, for a module like ours: batches that are on the device, one optimizer, a schedule that moves at
     every step, no accumulated gradients, nothing logged within a step.
@@ -65,6 +73,12 @@ class FastEpochLoop(_TrainingEpochLoop):
         self.fast_path = not (
             any(is_overridden(hook, module) for hook in MODULE_HOOKS)
             or any(is_overridden(hook, callback) for hook in CALLBACK_HOOKS for callback in trainer.callbacks)
+            or any(
+                is_overridden(hook, callback)
+                for hook in STEP_HOOKS
+                for callback in trainer.callbacks
+                if is_own(callback)
+            )
             or getattr(trainer.precision_plugin, "scaler", None)
         )
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
+from lightning.pytorch import callbacks
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
@@ -31,6 +32,12 @@ from . import checkpoint_files, losses
 from .module import freeze, parameter_groups
 
 FROM_THE_DATA = ("image_size", "in_channels", "num_classes")  # arguments of every network
+
+
+NOT_CHOSEN = (  # callbacks that do not fit beside those of every run
+    *(callbacks.Checkpoint, callbacks.ProgressBar, callbacks.GradientAccumulationScheduler),
+    *(callbacks.LearningRateFinder, callbacks.BatchSizeFinder, callbacks.StochasticWeightAveraging),
+)
 
 
 class Components(NamedTuple):
@@ -56,7 +63,7 @@ def build(config: DictConfig, splits: Splits | None = None) -> Components:
     optimizer = instantiate(config.optimizer, _convert_="all")
     scheduler = instantiate(config.scheduler)
     try_optimizer(optimizer, scheduler)
-    callbacks = make_callbacks(config)
+    chosen = make_callbacks(config)
     splits = splits or read_data(config)
     if config.data.format != "bundled":
         config = describe_data(config, splits)
@@ -71,7 +78,7 @@ def build(config: DictConfig, splits: Splits | None = None) -> Components:
         freeze(network, list(config.freeze))
     except ValueError as error:
         raise SettingsError(str(error)) from None
-    return Components(config, splits, augment, network, transfer, loss, optimizer, scheduler, callbacks)
+    return Components(config, splits, augment, network, transfer, loss, optimizer, scheduler, chosen)
 
 
 def check_arguments(config: DictConfig) -> None:
@@ -189,6 +196,11 @@ def make_callbacks(config: DictConfig) -> list[Callback]:
         callback = call_target(f"callbacks.{name}", target, arguments)
         if not isinstance(callback, Callback):
             raise SettingsError(f"callbacks.{name}._target_={target} gives no lightning.pytorch.callbacks.Callback.")
+        if isinstance(callback, NOT_CHOSEN):
+            what = target.rpartition(".")[2]
+            raise SettingsError(
+                f"callbacks.{name}: {what} does not fit beside what runs do themselves. Leave it out."
+            )
         made.append(callback)
     return made
 

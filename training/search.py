@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from data.splits import Splits
 from launch import settings
-from launch.errors import RunFailed, SettingsError
+from launch.errors import MachineError, RunFailed, SettingsError
 from launch.space import Plan
 
 from .callbacks.compilation import Compilation
@@ -35,13 +35,13 @@ def work(
         build(corner, splits)
     while trial := claim(study, plan.space, trials, folder):
         try:
-            config = settings.replace(plan.configure(trial.params).config, changes)
+            config = settings.replace(plan.of_trial(trial.params).config, changes)
             value = run_trial(config, splits, trial, folder)
         except optuna.TrialPruned:
             study.tell(trial, state=TrialState.PRUNED)
-        except (RunFailed, SettingsError) as error:  # pruned: the sampler takes no account of a trial that has failed
-            trial.set_user_attr(FAILED, str(error))
-            study.tell(trial, state=TrialState.PRUNED)
+        except (RunFailed, SettingsError, MachineError, RuntimeError) as error:  # RuntimeError: too little GPU memory
+            trial.set_user_attr(FAILED, " ".join(str(error).split()))
+            study.tell(trial, state=TrialState.PRUNED)  # the sampler takes no account of a trial that has failed
         else:
             study.tell(trial, value)
         say(study.get_trials(deepcopy=False)[trial.number])

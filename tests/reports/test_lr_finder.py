@@ -50,7 +50,7 @@ def test_command_suggests_a_rate_and_leaves_no_run(
     monkeypatch.chdir(tmp_path)
     run = run_train("model=softmax_regression", "find_lr=true", *words)
     assert (run.status, run.errors) == (0, "")
-    name = f"learning_rates_softmax_regression_mnist_{'SGD' if words else 'AdamW'}.png"
+    name = "learning_rates_run.png"
     suggested, last = run.output.splitlines()[-2:]
     assert 1e-4 < float(suggested.removeprefix("suggested: optimizer.lr=")) < 10
     assert last == f"-> {name}"
@@ -81,9 +81,10 @@ def test_each_step_has_its_rate_and_its_loss(
 
 def test_sweep_has_a_picture_for_each_job(run_train: RunTrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    sweep = run_train("-m", "model=softmax_regression,mlp", "find_lr=true")
+    sweep = run_train("-m", "model=softmax_regression", "optimizer=sgd,momentum", "find_lr=true")
     assert (sweep.status, sweep.errors) == (0, "")
-    assert sorted(path.name.split("_")[2] for path in tmp_path.iterdir()) == ["mlp", "softmax"]
+    names = [f"learning_rates_softmax_regression_mnist_seed1_optimizer={each}.png" for each in ("momentum", "sgd")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
 @pytest.mark.parametrize("words", [("trainer=ddp", "trainer.devices=2"), ("resume=last",)])

@@ -19,7 +19,7 @@ from training.module import ClassificationModule
 from training.schedules import constant
 
 SMALL = ("data.train_size=320", "data.val_size=60", "data.test_size=60")  # ten batches of 64 images in two epochs
-TIMES = ("train_seconds", "images_per_second")
+TIMES = ("train_seconds", "epoch_seconds", "images_per_second")
 RUNS = {
     "lenet": ["model=lenet", "optimizer=adamw"],
     "batch norm": [*SMALL_DENSENET, "batch_size=16"],

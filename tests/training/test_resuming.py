@@ -72,23 +72,6 @@ def small(run_train: RunTrain) -> RunTrain:
     return run
 
 
-@pytest.fixture
-def resume(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RunTrain:
-    def run(*overrides: str, folder: str = "run") -> Run:
-        import train
-
-        complete = train.complete
-
-        def as_typed(arguments: list[str], runs: Path) -> Any:  # without the overrides that run_train adds
-            return complete([*overrides, f"resume={tmp_path / folder}"], runs)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(train, "complete", as_typed)
-            return run_train(folder=folder)
-
-    return run
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS)
 def test_interrupted_and_resumed_run_equals_an_uninterrupted_one(

@@ -20,7 +20,7 @@ from ..distributed import ALONE, Peers
 
 class Interruption(Callback):
     """While this context is open a signal raises Interrupted: during training after a batch, in all processes after
-    the same one; otherwise at once.
+    the same one; otherwise at once. At the end of an epoch it waits for the first batch of the next one.
     """
 
     def __init__(self, folder: Path, peers: Peers = ALONE) -> None:
@@ -40,8 +40,9 @@ class Interruption(Callback):
     def on_train_start(self, *_: Any) -> None:
         self.training = True
 
-    def on_train_end(self, *_: Any) -> None:
+    def on_train_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         self.training = False
+        self._stop_if(self.any_received(), f" after epoch {trainer.current_epoch}")
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         if not trainer.is_last_batch:  # else the end of the epoch follows, which may not be left out
@@ -49,7 +50,9 @@ class Interruption(Callback):
             self._stop_if(self.any_received(), where)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        self._stop_if(self.any_received(), f" after epoch {trainer.current_epoch + 1}")
+        """Leave a signal to the next batch: EarlyStopping and Checkpoint, which Lightning calls last, are to come."""
+        if trainer.num_training_batches == 1:
+            self._stop_if(self.any_received(), f" after epoch {trainer.current_epoch + 1}")
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received = number
