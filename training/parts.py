@@ -198,9 +198,7 @@ def make_callbacks(config: DictConfig) -> list[Callback]:
             raise SettingsError(f"callbacks.{name}._target_={target} gives no lightning.pytorch.callbacks.Callback.")
         if isinstance(callback, NOT_CHOSEN):
             what = target.rpartition(".")[2]
-            raise SettingsError(
-                f"callbacks.{name}: {what} does not fit beside what runs do themselves. Leave it out."
-            )
+            raise SettingsError(f"callbacks.{name}: {what} does not fit beside what runs do themselves. Leave it out.")
         made.append(callback)
     return made
 

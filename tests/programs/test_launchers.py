@@ -26,6 +26,7 @@ def table(output: str) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("launcher", ["joblib", "ray"])
 def test_sweep_side_by_side_is_the_one_of_one_job_after_the_other(
     launcher: str, run_train: RunTrain, tmp_path: Path
@@ -44,6 +45,7 @@ def test_sweep_side_by_side_is_the_one_of_one_job_after_the_other(
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.skipif(os.name != "posix", reason="needs its signals")
 def test_ctrl_c_saves_every_job_and_begins_no_other(tmp_path: Path) -> None:
     """Send SIGINT to all processes, as a terminal does, once both jobs have trained an epoch."""

@@ -377,7 +377,9 @@ def processes(folder: Path) -> Iterator[subprocess.Popen]:
 
 
 @pytest.mark.slow
-def test_run_killed_at_random_moments_equals_an_uninterrupted_one(run_train: RunTrain, tmp_path: Path) -> None:
+def test_run_killed_at_random_moments_equals_an_uninterrupted_one(
+    run_train: RunTrain, resume: RunTrain, tmp_path: Path
+) -> None:
     """Send SIGKILL twice while steps are computed and files are written, then let the run finish."""
     torch.set_num_threads(1)
     settings = [*NETWORKS["dropout"], "epochs=20", "data.train_size=640", "data.val_size=200"]
@@ -389,12 +391,10 @@ def test_run_killed_at_random_moments_equals_an_uninterrupted_one(run_train: Run
         while process.poll() is None and {file.name for file in checkpoint_folder.glob("*.ckpt")} <= before:
             time.sleep(0.01)  # until it has written a new checkpoint
         time.sleep(moment.uniform(0, 0.5))
-        if kills < 2:
-            process.kill()
-            kills += process.wait() == -signal.SIGKILL
-        else:
-            assert process.wait() == 0
-        if process.returncode == 0:
+        process.kill()
+        kills += process.wait() == -signal.SIGKILL
+        if process.returncode == 0 or kills == 2:
             break
-    assert kills >= 2
+    assert kills == 2
+    assert resume().status == 0
     assert outcome(Run(0, "", "", folder)) == outcome(whole)
