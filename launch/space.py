@@ -20,6 +20,7 @@ from .overrides import complete, quote
 from .resume import CONFIGS, MUTABLE_KEYS, flatten, key_of
 
 SPACES = CONFIGS / "search.yaml"
+FAILED = "failed"  # the attribute of a trial that says why it has no accuracy
 ALL_NETWORKS = "all"  # its section for each of them
 NOT_SEARCHED = (*MUTABLE_KEYS, "trainer", "threads", "recipe", "weights", "hydra")  # the same for all trials
 NAMED = ("model", "data", "optimizer", "scheduler")  # groups that every recipe names

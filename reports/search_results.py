@@ -4,10 +4,12 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from launch.space import FAILED
+
 
 def failure(trial: FrozenTrial) -> str | None:
     """Return why a trial has no accuracy."""
-    return trial.user_attrs.get("failed")
+    return trial.user_attrs.get(FAILED)
 
 
 def ranked(trials: list[FrozenTrial]) -> list[FrozenTrial]:

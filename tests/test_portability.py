@@ -35,6 +35,7 @@ def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_programs_run_without_posix_modules(tmp_path: Path) -> None:
     small = ("model=softmax_regression", "epochs=1", "data.train_size=600", "data.val_size=100", "data.test_size=100")
     trained = run("train.py", *small, f"run_dir={tmp_path / 'run'}", folder=tmp_path)

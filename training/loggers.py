@@ -17,9 +17,10 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, W
 from lightning.pytorch.loggers.logger import DummyLogger
 from omegaconf import DictConfig
 
+from launch.configuration import plain
 from launch.run_dir import RunDir
 
-from .parts import call_target, plain
+from .parts import call_target
 
 RECORD = "loggers.json"  # in the run folder: the identities of its logged runs
 OF_A_RUN = {WandbLogger: "id", MLFlowLogger: "run_id"}  # the argument that continues a logged run

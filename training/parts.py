@@ -6,14 +6,14 @@ What does not fit raises SettingsError, before anything is written.
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from lightning.pytorch import callbacks
 from lightning.pytorch.callbacks import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -23,6 +23,7 @@ from data.augmentation import Augmentation
 from data.datasets import DataError, height_and_width
 from data.splits import Splits, check, digest
 from launch import settings
+from launch.configuration import plain
 from launch.errors import SettingsError
 from launch.resume import OWN_DATA_KEYS, check_unchanged
 from models import cards
@@ -266,7 +267,3 @@ def loss_arguments(config: DictConfig) -> dict[str, Any]:
 def network_name(config: DictConfig) -> str:
     """Return what a card calls the network: its name in the zoo, or the dotted path of the user's own class."""
     return config.model.name if config.model._target_ == settings.OF_THE_ZOO else config.model._target_
-
-
-def plain(section: DictConfig) -> dict[str, Any]:
-    return cast("dict[str, Any]", OmegaConf.to_container(section, resolve=True))

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from data.splits import Splits
 from launch import settings
 from launch.errors import MachineError, RunFailed, SettingsError
-from launch.space import Plan
+from launch.space import FAILED, Plan
 
 from .callbacks.compilation import Compilation
 from .callbacks.epoch_metrics import EpochMetrics
@@ -21,7 +21,7 @@ from .callbacks.pruning import Pruning
 from .fit import fit, prepare
 from .log import silence_lightning
 from .parts import build
-from .study import FAILED, claim
+from .study import claim
 
 
 def work(

@@ -21,7 +21,6 @@ from sqlalchemy.exc import DatabaseError
 from launch.space import Choices, Range
 from models import WeightsError
 
-FAILED = "failed"  # the attribute of a trial that says why it has no accuracy
 BUSY = 60  # seconds to wait for another process that writes the study
 FIRST_UNPRUNED = 5  # finished trials, before others are compared with their median: Optuna's default
 UNPRUNED_SHARE = 1 / 3  # of the epochs: one_cycle warms up in the first 0.3, when accuracies say little of the last one

@@ -80,6 +80,7 @@ def rectangles(name: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_documented_sizes_are_those_that_the_networks_read() -> None:
     rows: dict[tuple[str, str], list[str]] = {}
     for name in models.names():

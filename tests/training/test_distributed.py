@@ -125,6 +125,7 @@ def test_interrupted_killed_and_resumed_ddp_run_equals_a_run_of_one_process(
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_torchrun_writes_one_run_folder_with_correct_metrics(tmp_path: Path) -> None:
     """Train a network with batch norm, and measure the stored weights again."""
     from data import load

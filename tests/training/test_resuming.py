@@ -377,6 +377,7 @@ def processes(folder: Path) -> Iterator[subprocess.Popen]:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_run_killed_at_random_moments_equals_an_uninterrupted_one(
     run_train: RunTrain, resume: RunTrain, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 import models
 from data import idx
 from data.splits import Splits
-from launch.space import Plan
+from launch.space import FAILED, Plan
 from training.parts import check_arguments, make_network
 
 optuna = pytest.importorskip("optuna")
@@ -84,9 +84,9 @@ def test_poor_trials_are_pruned_after_a_third_of_the_epochs(run_search: Callable
 def test_a_trial_whose_loss_is_not_finite_ends_alone(run_search: Callable[..., Trials]) -> None:
     space = {"optimizer.lr": {"choices": [0.1, 1e38]}}
     trials = run_search(space, 5, "optimizer=sgd", "scheduler=constant", "epochs=1")
-    failed = [trial for trial in trials if studies.FAILED in trial.user_attrs]
+    failed = [trial for trial in trials if FAILED in trial.user_attrs]
     assert {trial.params["optimizer.lr"] for trial in failed} == {1e38}
-    assert all("the loss became" in trial.user_attrs[studies.FAILED] for trial in failed)
+    assert all("the loss became" in trial.user_attrs[FAILED] for trial in failed)
     assert 0 < len(failed) < 5
 
 
