@@ -199,6 +199,7 @@ def test_weights_keep_the_data_of_their_training(run_train: RunTrain, sets: Path
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_documented_network_data_and_loss_of_the_users_own_are_found_from_the_current_folder(tmp_path: Path) -> None:
     guide = (ROOT / "docs/adding.md").read_text()
     for name in ("my_networks.py", "my_data.py", "my_losses.py"):

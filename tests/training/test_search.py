@@ -51,6 +51,7 @@ def content(trials: Trials) -> list[Any]:
     return [(each.number, each.params, each.value, each.state, each.intermediate_values) for each in trials]
 
 
+@pytest.mark.thorough
 def test_equal_seeds_give_equal_trials_also_in_parts(
     run_search: Callable[..., Trials], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,7 @@ class Tiny(nn.Sequential):
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_compiled_run_equals_an_uncompiled_one_with_batch_norm_and_dropout(
     run_train: RunTrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
