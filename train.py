@@ -24,7 +24,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from launch import errors, flags, processes, settings, signals, threads
 from launch.errors import Interrupted
-from launch.help import text as help_text
 from launch.overrides import complete, explain, quote
 from launch.resume import check_unchanged, finished_message, recorded_threads
 from launch.run_dir import is_run, job_name, require_empty, validation_accuracy
@@ -41,10 +40,12 @@ def main() -> int:
     sweep: Sweep | None = None
     error: BaseException | None = None
     flags.prepare_streams()
-    with signals.handling(stop):
+    with signals.handling(signals.stop):
         try:
             if {"-h", "--help"} & set(sys.argv[1:]):
-                print(help_text(sys.argv[1:]))
+                from launch import help
+
+                print(help.text(sys.argv[1:]))
                 return 0
             processes.configure_worker()
             sys.argv[1:], sweep = complete(sys.argv[1:], ROOT / "runs")
@@ -71,10 +72,6 @@ def main() -> int:
         return report(error)[0] if error else max((outcome.status for outcome in outcomes), default=0)
 
 
-def stop(number: int, _: Any) -> None:
-    raise Interrupted(f"stopped by {signal.Signals(number).name}", 128 + number)
-
-
 def report(error: BaseException) -> tuple[int, str]:
     """Print an error, one of Hydra's explained; return the exit status and the line."""
     if isinstance(error, HydraException | OmegaConfBaseException):
@@ -96,16 +93,14 @@ def hydra_job(outcomes: list[Outcome], jobs: int | None) -> Callable[[], None]:
         launcher = hydra_config.runtime.choices["hydra/launcher"] if in_sweep else "basic"
         if launcher == "joblib" and any(each.status > 128 for each in read_outcomes(Path(hydra_config.sweep.dir))):
             return None  # a signal has stopped another job, and stops the sweep
-        with signals.handling(stop) if launcher == "joblib" else nullcontext():
+        with signals.handling(signals.stop) if launcher == "joblib" else nullcontext():
             outcome = run_job(config, hydra_config, in_sweep, jobs)
         if launcher != "basic":
             outcome.send(Path(hydra_config.sweep.dir))
         else:
             outcomes.append(outcome)
-        if (
-            launcher == "basic" and in_sweep and outcome.status > 128
-        ):  # a signal stopped the job's processes, and stops the sweep
-            raise outcome.interrupted()
+        if launcher == "basic" and in_sweep and outcome.status > 128:
+            raise outcome.interrupted()  # a signal has stopped the job, and stops the sweep
         gc.collect()  # a trainer and its parts refer to each other; the next job may need their memory
         finished = in_sweep and not outcome.status and not config.find_lr
         return validation_accuracy(Path(hydra_config.sweep.dir) / outcome.job) if finished else None

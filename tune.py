@@ -9,13 +9,12 @@ import contextlib
 import logging
 import re
 import shlex
-import signal
 import sqlite3
 import sys
 import threading
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -47,7 +46,7 @@ def main() -> int:
         raise errors.MachineError(f"a search needs {' and '.join(missing)}. Run it with: {command_line()}")
     folder = command.folder or default_folder(plan)
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it may list the fonts when it is imported
-    with signals.handling(stop):
+    with signals.handling(signals.stop):
         try:
             if command.worker:
                 threading.Thread(target=processes.stop_with_launcher, daemon=True).start()
@@ -58,10 +57,6 @@ def main() -> int:
             raise Interrupted(f"{error}; {command_line()} goes on with it", error.status) from None
         except errors.ProcessLost as error:
             raise errors.ProcessLost(f"{error}; {command_line()} goes on with it") from None
-
-
-def stop(number: int, _: object) -> NoReturn:
-    raise Interrupted(f"stopped by {signal.Signals(number).name}", 128 + number)
 
 
 def command_line() -> str:
@@ -114,10 +109,10 @@ def lead(command: argparse.Namespace, plan: Plan, folder: Path) -> int:
         number = begin(command, plan, folder)
         with signals.deferred():
             from reports import search_summary
-            from training.study import go_on, open_study
+            from training.study import enqueue_trials, open_study
 
         study = open_study(folder / STUDY, command.seed, plan.base.config.epochs)
-        go_on(study, plan.defaults())
+        enqueue_trials(study, plan.defaults())
         if command.jobs == 1:
             search(command, plan, folder, number)
         elif status := processes.run_all([[sys.executable, __file__, *sys.argv[1:], "--worker"]] * command.jobs):

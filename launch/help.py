@@ -6,12 +6,12 @@ from pathlib import Path
 from string import Template
 from textwrap import wrap
 
-from hydra._internal.utils import get_args_parser
 from omegaconf import OmegaConf
 
 from .configuration import composed
-from .overrides import quote
-from .resume import CONFIGS
+from .overrides import parse, quote
+from .resume import CONFIGS, key_of
+from .sweep import swept
 
 WIDTH = 80  # characters of a narrow terminal
 COLUMN = 33  # of the comments
@@ -20,9 +20,12 @@ KEY = re.compile(r"( *)([\w/]+):(.*)")
 
 def text(arguments: list[str]) -> str:
     """Return the help for the options and keys of a command line. Raises SettingsError for wrong ones."""
-    given = get_args_parser().parse_intermixed_args(arguments)
-    path = [f"hydra.searchpath=[{quote(f'file://{Path(given.config_dir).absolute()}')}]"] if given.config_dir else []
-    configuration = composed([*given.overrides, *path], check=False)
+    given = parse(arguments)
+    several = swept(given.overrides) if given.multirun else []
+    overrides = [each for each in given.overrides if key_of(each) not in several]
+    if given.config_dir:
+        overrides.append(f"hydra.searchpath=[{quote(f'file://{Path(given.config_dir).absolute()}')}]")
+    configuration = composed(overrides, check=False)
     comments = dict(_comments("train.yaml", ""))
     for group, option in configuration.options.items():
         comments |= dict(_comments(f"{group}/{option}.yaml", f"{group}."))

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from argparse import Namespace
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -34,9 +35,7 @@ class Command(NamedTuple):
 
 def complete(arguments: list[str], runs: Path) -> Command:
     """Add to a command line the overrides of the run or sweep that it resumes, and the folder of a sweep."""
-    parser = get_args_parser()
-    parser.error = _refuse
-    parsed = parser.parse_intermixed_args(arguments)
+    parsed = parse(arguments)
     overrides = parsed.overrides
     options = [argument for argument in arguments if argument not in [*overrides, "-m", "--multirun"]]
     for key, instead in {"hydra.mode": "write -m for a sweep", "hydra.sweep.dir": "run_dir= names its folder"}.items():
@@ -65,6 +64,13 @@ def complete(arguments: list[str], runs: Path) -> Command:
         folder = require_empty(run_dir) if run_dir else runs / f"sweep_{now()}"
         return _in_sweep(options, sweep.start(folder, others, may_rename=not run_dir))
     return Command([*options, *overrides], None)
+
+
+def parse(arguments: list[str]) -> Namespace:
+    """Parse Hydra's own flags. Raises SettingsError for one that it does not know."""
+    parser = get_args_parser()
+    parser.error = _refuse
+    return parser.parse_intermixed_args(arguments)
 
 
 def _refuse(message: str) -> NoReturn:

@@ -22,18 +22,12 @@ from .run_dir import is_run, is_sweep
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
-MUTABLE_KEYS = (
-    "run_dir",
-    "resume",
-    "find_lr",
-    "report",
-    "logger",
-    "checkpoint",
-)  # may differ from the recorded configuration
-NAMES_OF_A_LOGGER = ("project", "experiment_name", "run_name", "tags", "group")
+# These may differ from the recorded configuration.
+MUTABLE_KEYS = ("run_dir", "resume", "find_lr", "report", "logger", "checkpoint")
 # These may differ, too: they change rounding alone.
 PROCESS_KEYS = ("threads", "trainer.strategy", "trainer.devices", "trainer.num_nodes")
 AUTO_KEYS = ("trainer.accelerator", "precision")  # recorded as what "auto" was resolved to
+NAMES_OF_A_LOGGER = ("project", "experiment_name", "run_name", "tags", "group")  # all that a record may set in one
 OWN_DATA_KEYS = ("num_classes", "channels", "image_size", "in_channels", "sha256")  # recorded as what own data have
 
 

@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from .errors import Interrupted
 
@@ -26,6 +26,11 @@ def handling(handler: Handler) -> Iterator[None]:
     finally:
         for number, before in earlier.items():
             signal.signal(number, signal.SIG_DFL if before is None else before)  # None: not set from Python
+
+
+def stop(number: int, _: Any) -> NoReturn:
+    """Handle a signal by Interrupted."""
+    raise Interrupted(f"stopped by {signal.Signals(number).name}", 128 + number)
 
 
 @contextlib.contextmanager
@@ -54,4 +59,4 @@ def deferred() -> Iterator[None]:
     with handling(receive):
         yield
     if received:
-        raise Interrupted(f"stopped by {signal.Signals(received[0]).name}", 128 + received[0])
+        stop(received[0], None)

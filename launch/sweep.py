@@ -105,7 +105,7 @@ def start(folder: Path, overrides: list[str], may_rename: bool) -> Sweep:
         if may_rename:
             folder = make_new(folder.parent, folder.name)
         folder.mkdir(parents=True, exist_ok=True)
-        sweep = Sweep(folder, overrides, _swept(overrides), resumed=False)
+        sweep = Sweep(folder, overrides, swept(overrides), resumed=False)
         sweep.record()
     except OSError as error:
         raise MachineError(f"{folder} cannot be written ({error.strerror}). Choose another run_dir.") from None
@@ -121,7 +121,7 @@ def resume(folder: Path, given: list[str]) -> Sweep:
     except (KeyError, TypeError):
         raise WeightsError(f"{folder / SWEEP_RECORD} is damaged, the sweep cannot be resumed. Start it anew.") from None
     may_change = {*named_by, "model", "data", "seed"}  # with these a job is another one, in a folder of its own
-    new = [key for key in _swept(given) if key not in named_by]
+    new = [key for key in swept(given) if key not in named_by]
     if "epochs" not in new and not any(_ends_at_an_epoch(config) for config in folder.glob("*/config.yaml")):
         may_change.add("epochs")
     for override in given:
@@ -137,7 +137,8 @@ def _ends_at_an_epoch(config: Path) -> bool:
     return "epochs" in (read_yaml(config, dict).get("scheduler") or ())
 
 
-def _swept(overrides: list[str]) -> list[str]:
+def swept(overrides: list[str]) -> list[str]:
+    """Return the keys that have several values."""
     parser, keys = OverridesParser.create(), {}
     for each in overrides:
         with contextlib.suppress(HydraException):  # Hydra will refuse it

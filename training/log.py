@@ -19,7 +19,7 @@ def silence_lightning() -> None:
     warnings.filterwarnings("ignore", module="lightning.*")
 
 
-def fitted(*parts: str) -> str:
+def wrapped(*parts: str) -> str:
     """Join the parts of a line, or give each a line of its own on a terminal that is too narrow for one."""
     line = " ".join(parts)
     return line if not sys.stdout.isatty() or len(line) <= shutil.get_terminal_size().columns else "\n".join(parts)

@@ -22,7 +22,8 @@ The end of an epoch, in this order
     callbacks/best_weights.py     copies the weights if they are the best (`select=best`)
     callbacks/pruning.py          a search only: reports the accuracy, and may end the trial
     callbacks/history.py          writes the row of the epoch: metrics.csv, metrics.json, the log line
-    callbacks/interruption.py     raises Interrupted if a signal came
+    callbacks=...                 those of the configuration; EarlyStopping, by Lightning's rule, after all others
+    callbacks/interruption.py     leaves a signal to the next batch, or to the end of the training
     callbacks/contention.py       says so if other processes take the cores
     callbacks/checkpoints.py      saves
 

@@ -30,7 +30,7 @@ from .callbacks.interruption import Interruption
 from .distributed import Peers
 from .evaluation import measure
 from .fit import fit, prepare
-from .log import fitted, log, log_to
+from .log import log, log_to, wrapped
 from .metadata import card, count_parameters, run_metadata
 from .parts import network_arguments, network_name
 
@@ -114,7 +114,7 @@ def run(
                 f"{epochs}{f' of {config.epochs}' if ended_early else ''} epoch{'s' if config.epochs > 1 else ''} "
                 f"in {history.train_seconds:.0f} s{f', the best was epoch {epoch}' if best else ''}"
             )
-            log.info(fitted(result, f"-> {run_dir}"))
+            log.info(wrapped(result, f"-> {run_dir}"))
 
 
 def open_run_dir(config: DictConfig, runs: Path, network: nn.Module, peers: Peers) -> RunDir:

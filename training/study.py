@@ -68,8 +68,8 @@ def open_study(file: Path, seed: int, epochs: int) -> optuna.Study:
         raise WeightsError(f"{file} cannot be read ({reason}). Start the search anew, in another --folder.") from None
 
 
-def go_on(study: optuna.Study, defaults: dict[str, Any] | None) -> None:
-    """Begin with a trial of the default values, and repeat trials that no process is running any more."""
+def enqueue_trials(study: optuna.Study, defaults: dict[str, Any] | None) -> None:
+    """Enqueue a trial of the default values in a new study, and trials that no process is running any more."""
     if defaults and not study.get_trials(deepcopy=False):
         study.enqueue_trial(defaults)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):

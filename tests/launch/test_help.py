@@ -46,5 +46,8 @@ def test_values_are_those_of_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "recipe").mkdir()
     (tmp_path / "recipe" / "mine.yaml").write_text("# @package _global_\nepochs: 77\n")
     assert "\nepochs: 77\n" in helping.text(["-h", "--config-dir", str(tmp_path), "recipe=mine"])
+    assert "\nepochs: 3\n" in helping.text(["-m", "--help", "model=lenet,mlp", "epochs=3"])
+    with pytest.raises(SettingsError, match="unrecognized arguments: --foo"):
+        helping.text(["--help", "--foo"])
     with pytest.raises(SettingsError, match="there is no model=lenett, did you mean 'lenet'"):
         helping.text(["-h", "model=lenett"])

@@ -25,7 +25,8 @@ from reports import search_page  # noqa: E402
 from training.callbacks.pruning import Pruning  # noqa: E402
 
 SPACE = "optimizer.lr: {low: 1e-4, high: 1.0, log: true}\nmodel.dropout: {low: 0.0, high: 0.5, step: 0.1}\n"
-SMALL = ("model=mlp", "data.train_size=600", "data.val_size=400", "batch_size=64", "trainer=cpu", "epochs=2")
+MLP = ("model=mlp", "data.train_size=600", "data.val_size=400", "batch_size=64", "trainer=cpu")
+SMALL = (*MLP, "epochs=2")
 
 
 @pytest.fixture
@@ -186,7 +187,7 @@ def test_search_that_was_killed_and_stopped_has_the_trials_of_a_whole_one(
     run_program: RunProgram, space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search_page, "render", lambda *_: "")  # it takes seconds, and is tested above
-    longer = [*(word for word in SMALL if not word.startswith("epochs")), "epochs=8", "--space", space]
+    longer = (*MLP, "epochs=8", "--space", space)
     words = (*longer, "--trials", "3", "--folder", tmp_path / "parts")
     command = [sys.executable, str(ROOT / "tune.py"), *map(str, words)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -222,8 +223,7 @@ def test_two_processes_share_a_search_also_after_one_was_lost(
     run_program: RunProgram, space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "search"
-    longer = [*(word for word in SMALL if not word.startswith("epochs")), "epochs=40", "--space", space]
-    command = (*longer, "--trials", "4", "--jobs", "2", "--folder", folder)
+    command = (*MLP, "epochs=40", "--space", space, "--trials", "4", "--jobs", "2", "--folder", folder)
     start, started = ProcessGroup.start, []
 
     def start_and_keep(group: ProcessGroup, words: list[str], **options: Any) -> subprocess.Popen[Any]:

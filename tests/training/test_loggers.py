@@ -11,8 +11,12 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, Run, RunTrain
+from lightning.pytorch.loggers.logger import DummyLogger
 
+from launch.configuration import composed
+from launch.run_dir import RunDir
 from training.callbacks.interruption import Interruption
+from training.loggers import opened
 
 SETTINGS = ("model=softmax_regression", "epochs=3", "data.test_size=300", "report=true")
 COLUMNS = {"train/loss": "train_loss", "val/accuracy": "val_accuracy", "learning_rate": "learning_rate"}
@@ -23,12 +27,10 @@ Resumed = Callable[[str], Run]
 
 
 @pytest.fixture
-def resumed(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Resumed:
-    """Run with a logger, stop in the second epoch, resume and finish."""
+def resumed(run_train: RunTrain, resume: RunTrain, monkeypatch: pytest.MonkeyPatch) -> Resumed:
+    """Run with a logger, stop in the second epoch, resume with a setting that may change, and finish."""
 
     def run(logger: str) -> Run:
-        import train
-
         def stop(_, trainer: Any, *__: Any) -> None:
             if trainer.current_epoch == 1:
                 os.kill(os.getpid(), signal.SIGINT)
@@ -36,10 +38,7 @@ def resumed(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         with monkeypatch.context() as patch:
             patch.setattr(Interruption, "on_train_batch_start", stop, raising=False)
             assert run_train(*SETTINGS, f"logger={logger}").status == 130
-        complete = train.complete
-        with monkeypatch.context() as patch:
-            patch.setattr(train, "complete", lambda _, runs: complete([f"resume={tmp_path / 'run'}"], runs))
-            finished = run_train()
+        finished = resume("checkpoint.every_minutes=5")
         assert finished.status == 0, finished.errors
         return finished
 
@@ -155,6 +154,19 @@ def test_jobs_of_a_sweep_are_runs_of_their_own(run_train: RunTrain, monkeypatch:
     assert len({each["id"] for each in logged}) == 2
     for each, job in zip(logged, sorted(sweep.folder.glob("*seed*")), strict=True):
         assert each["figures"]["test/accuracy"] == [pytest.approx(Run(0, "", "", job).metrics["test"]["accuracy"])]
+
+
+def test_result_is_kept_without_a_report(run_train: RunTrain) -> None:
+    run = run_train(*SETTINGS, "report=false", "logger=csv")
+    with (run.folder / "csv" / "metrics.csv").open(newline="") as table:
+        found = [float(row["test/accuracy"]) for row in csv.DictReader(table) if row["test/accuracy"]]
+    assert found == [pytest.approx(run.metrics["test"]["accuracy"])]
+
+
+def test_other_processes_of_a_run_log_nothing_and_have_a_logger(tmp_path: Path) -> None:
+    with opened(composed(["logger=csv"]).config, RunDir(tmp_path, read_only=True)) as made:
+        assert [type(logger) for logger in made] == [DummyLogger]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_loggers_leave_nothing_outside_the_run_folder(resumed: Resumed, monkeypatch, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import models
 from data import idx
 from data.splits import Splits
 from launch.space import FAILED, Plan
+from models import WeightsError
 from training.parts import check_arguments, make_network
 
 optuna = pytest.importorskip("optuna")
@@ -36,7 +37,7 @@ def run_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
         (path / "space.yaml").write_text(yaml.safe_dump(space))
         plan = Plan([*SMALL, *overrides], path / "space.yaml", ROOT / "runs")
         study = studies.open_study(path / "study.db", seed, plan.base.config.epochs)
-        studies.go_on(study, plan.defaults())
+        studies.enqueue_trials(study, plan.defaults())
         ended: list[int] = []
         search.work(plan, study, path, trials, 1, lambda trial: ended.append(trial.number))
         found = study.get_trials()
@@ -108,6 +109,15 @@ def test_no_trial_has_test_images(run_search: Callable[..., Trials], monkeypatch
     monkeypatch.setattr(search, "run_trial", run_trial_and_count)
     run_search({"optimizer.lr": {"low": 0.01, "high": 0.1}}, 2, "epochs=1")
     assert counts == [(600, 0, 0)] * 2
+
+
+def test_values_of_a_study_that_no_search_would_try_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "space.yaml").write_text("optimizer.lr: {low: 0.1, high: 0.2}\noptimizer: {choices: [sgd, adam]}\n")
+    plan = Plan([*SMALL], tmp_path / "space.yaml", ROOT / "runs")
+    assert plan.of_trial({"optimizer.lr": 0.15, "optimizer": "sgd"}).config.optimizer.lr == 0.15
+    for key, value in (("+callbacks.x._target_", "os.system"), ("optimizer.lr", 0.3), ("optimizer", "[a,b]")):
+        with pytest.raises(WeightsError, match="which is not in the space"):
+            plan.of_trial({key: value})
 
 
 @pytest.mark.slow

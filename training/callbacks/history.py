@@ -104,7 +104,7 @@ class History(Callback):
         for split in ("train", "val"):
             if row[f"{split}_loss"] is not None:
                 parts.append(f"{split} loss {row[f'{split}_loss']:.4f}, {100 * row[f'{split}_accuracy']:.2f} %")
-        return "  ".join([*parts, f"{row['images_per_second']} img/s"])  # 80 characters at most
+        return "  ".join([*parts, f"{row['images_per_second']} img/s"])  # 80 characters, up to 99 epochs
 
     def _write(self) -> None:
         self._written = True

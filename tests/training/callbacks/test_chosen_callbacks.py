@@ -1,5 +1,6 @@
 """Test callbacks that the configuration chooses: they end runs, are resumed exactly, and may be the user's own."""
 
+import csv
 import os
 import signal
 from pathlib import Path
@@ -89,6 +90,22 @@ def test_callback_of_the_users_own_is_called_and_several_are_chosen(
     assert (tmp_path / "steps").read_text() == str(2 * (300 // 64))
 
 
+def test_callback_of_the_users_own_may_log_in_a_step(
+    run_train: RunTrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_logging_callback.py").write_text(
+        "from lightning.pytorch.callbacks import Callback\n"
+        "class Losses(Callback):\n"
+        "    def on_train_batch_end(self, trainer, module, outputs, *_): self.log('mine', outputs['loss'])\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ("epochs=1", "logger=csv", "data.train_size=3400", "+callbacks.x._target_=my_logging_callback.Losses")
+    run = run_train(*SETTINGS, *words)
+    assert run.status == 0, run.errors
+    with (run.folder / "csv" / "metrics.csv").open(newline="") as table:
+        assert [row["mine"] for row in csv.DictReader(table) if row["mine"]] != []
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -97,6 +114,7 @@ def test_callback_of_the_users_own_is_called_and_several_are_chosen(
             "callbacks.x._target_=no_such_module.X cannot be imported: No mod",
         ),
         (["+callbacks.x._target_=torch.nn.Identity"], "gives no lightning.pytorch.callbacks.Callback."),
+        (["+callbacks.x._target_=lightning.pytorch.callbacks.ModelCheckpoint"], "ModelCheckpoint does not fit beside"),
         (["+callbacks.x._target_=X"], "callbacks.x._target_=X is not valid, it should be a module and a name in it"),
         (["+callbacks.x.y=1"], "callbacks.x._target_ is missing."),
         (["callbacks=early_stopping", "+callbacks.early_stopping.z=1"], "unexpected keyword argument 'z'"),
