@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import socket
 import tempfile
 import threading
 from importlib.util import find_spec
-from typing import NoReturn
 
 from launch import errors, flags, signals, threads
 from models import WeightsError, cards
@@ -31,7 +29,7 @@ def main() -> int:
             from inspection import layout, networks
             from training import machine
 
-        with signals.handling(stop):
+        with signals.handling(signals.stop):
             # One thread, as there is one image to answer for:
             device = machine.choose_accelerator(command.device, threads.given() or 1)
             blocks = layout.build([networks.load(source, device) for source in command.weights])
@@ -60,10 +58,6 @@ def set_up_gradio(uploads: str, host: str) -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # it would report to its makers
     for name in ("NO_PROXY", "no_proxy"):  # it asks for its own page, which no proxy finds
         os.environ[name] = ",".join(filter(None, (os.environ.get(name), "localhost", host)))
-
-
-def stop(number: int, _: object) -> NoReturn:
-    raise errors.Interrupted(f"stopped by {signal.Signals(number).name}", 128 + number)
 
 
 def read_flags() -> argparse.Namespace:

@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from launch import errors, flags, processes, settings, signals, threads
 from launch.errors import Interrupted
+from launch.imports import import_lightning
 from launch.overrides import complete, explain, quote
 from launch.resume import check_unchanged, finished_message, recorded_threads
 from launch.run_dir import is_run, job_name, require_empty, validation_accuracy
@@ -150,11 +151,12 @@ def train(config: DictConfig, overrides: list[str], arguments: list[str]) -> int
 
     if sys.stdout.isatty() and "torch" not in sys.modules:
         print("loading PyTorch and Lightning ...", flush=True)
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # torchmetrics imports it; it may list the fonts then
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it may list the fonts when it is imported
     if config.find_lr:
         return find_lr(config)
     with signals.deferred():
-        from training.run import run  # which takes seconds
+        import_lightning()  # which takes seconds
+        from training.run import run
 
     run(config, overrides, ROOT / "runs", partial(write_report, overrides) if config.report else None)
     return 0
@@ -163,6 +165,7 @@ def train(config: DictConfig, overrides: list[str], arguments: list[str]) -> int
 def find_lr(config: DictConfig) -> int:
     """Suggest a learning rate: print it, and draw a picture in the current folder."""
     with signals.deferred():
+        import_lightning()
         from reports import lr_finder
         from training.lr_finder import range_test
 

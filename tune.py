@@ -20,6 +20,7 @@ import yaml
 
 from launch import atomic, errors, flags, processes, signals, threads
 from launch.errors import Interrupted, SettingsError
+from launch.imports import import_lightning
 from launch.resume import read_yaml
 from launch.space import Plan
 
@@ -156,6 +157,7 @@ def has_ended_trials(folder: Path) -> bool:
 def search(command: argparse.Namespace, plan: Plan, folder: Path, number: int) -> None:
     """Run trials in this process, with this number of threads."""
     with signals.deferred():
+        import_lightning()
         from reports.search_summary import line
         from training.search import work
         from training.study import open_study

@@ -18,6 +18,8 @@ from .time_to_accuracy import median_and_range
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURE = "samples/digits/5_aileron.png"
+LIBRARIES = ["-c", "import torch, lightning; print()"]
+FIRST_BATCH = ["train.py", "+callbacks.first._target_=benchmarks.first_batch.FirstBatch"]  # of LeNet
 PACKAGES = ("torch", "torch._dynamo", "lightning", "torchvision", "hydra", "pydantic")
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
 
@@ -27,6 +29,8 @@ def commands() -> list[list[str]]:
     published = [name for name in cards.published() if name.endswith("-mnist")]
     return [
         ["-c", "import torch; print()"],
+        LIBRARIES,
+        FIRST_BATCH,
         ["train.py", "--help"],
         ["train.py", "epohcs=3"],
         ["evaluate.py", "--list"],
@@ -79,6 +83,8 @@ def main() -> None:
         [f"`{command}`", *(median_and_range(list(column)) for column in zip(*taken, strict=True))]
         for command, taken in measured.items()
     )
+    in_all = [[each for _, each in measured[" ".join(command)]] for command in (FIRST_BATCH, LIBRARIES)]
+    share = median_and_range([ours / theirs for ours, theirs in zip(*in_all, strict=True)])
     columns, imports = ("all", *PACKAGES), []
     for command in commands():
         found = import_seconds(command)
@@ -88,6 +94,8 @@ def main() -> None:
 {describe_machine()}. Seconds as whole processes, median (least to most) of {arguments.repetitions} turns.
 
 {tables.markdown(["`python` ...", "to the first line", "in all"], *starts)}
+Until its first batch, train.py takes {share} of the time of `import torch, lightning`, compared within each turn.
+
 Seconds of importing, by `-X importtime`: a package with all that it imports, where it is imported.
 
 {tables.markdown(["`python -X importtime` ...", "all", *(f"`{name}`" for name in PACKAGES)], *imports)}"""

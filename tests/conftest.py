@@ -21,7 +21,9 @@ import torch
 import train
 from data import idx
 from launch import flags, signals
+from launch.imports import import_lightning
 
+import_lightning()
 ROOT = Path(__file__).parents[1]  # of the repository
 CARD = {"data": "mnist", "input": {}, "classes": [], "metrics": {}, "training": {}, "versions": {}}
 SMALL_DENSENET = ("model=densenet", "model.growth_rate=4", "model.layers_per_block=[1,1,1,1]")

@@ -23,7 +23,7 @@ from launch.run_dir import RunDir
 from .parts import call_target
 
 RECORD = "loggers.json"  # in the run folder: the identities of its logged runs
-OF_A_RUN = {WandbLogger: "id", MLFlowLogger: "run_id"}  # the argument that continues a logged run
+OF_A_RUN = {WandbLogger: ("id", "name"), MLFlowLogger: ("run_id", "run_name")}  # what continues a logged run, its name
 
 
 class CSVLogger(loggers.CSVLogger):
@@ -95,8 +95,10 @@ def _make(name: str, section: DictConfig, identity: str | None, run_dir: RunDir)
     arguments = plain(section)
     target = arguments.pop("_target_")
     kind = getattr(loggers, target.rpartition(".")[2], None)
-    if kind in OF_A_RUN and identity:
-        arguments[OF_A_RUN[kind]] = identity
+    if kind in OF_A_RUN:
+        key, title = OF_A_RUN[kind]
+        arguments |= {key: identity} if identity else {}
+        arguments.setdefault(title, run_dir.path.name)
     if kind is WandbLogger:
         os.environ.setdefault("WANDB_SILENT", "true")
         import wandb

@@ -55,6 +55,7 @@ def card(
         **{key: plain["data"].get(key) for key in (*DATA_KEYS, *own_data)},
         **{key: plain[key] for key in TRAINING_KEYS},
         "epochs": epochs,
+        **({"threads": plain["threads"]} if plain["trainer"]["accelerator"] == "cpu" else {}),  # sums round by them
         **({"freeze": plain["freeze"]} if plain["freeze"] else {}),
     }
     if plain["weights"]:  # without the folders above, which are of this machine

@@ -89,7 +89,7 @@ def test_mlflow_has_the_settings_every_epoch_the_result_and_the_report(resumed: 
     run = resumed("mlflow")
     client = tracking.MlflowClient(f"sqlite:///{run.folder}/mlflow/mlflow.db")
     (logged,) = client.search_runs([each.experiment_id for each in client.search_experiments()])
-    assert logged.info.status == "FINISHED"
+    assert (logged.info.status, logged.info.run_name) == ("FINISHED", run.folder.name)
     assert logged.data.params["optimizer/lr"] == "0.003"
     assert logged.data.params["data/name"] == "mnist"
     histories = {name: client.get_metric_history(logged.info.run_id, name) for name in logged.data.metrics}
@@ -113,13 +113,14 @@ def records(file: Path) -> Iterator[bytes]:
 
 
 def read_wandb(file: Path) -> dict[str, Any]:
-    """Return the identity, settings, figures and artifacts in a file of W&B that was written offline."""
+    """Return the identity, name, settings, figures and artifacts in a file of W&B that was written offline."""
     from wandb.proto import wandb_internal_pb2
 
-    content: dict[str, Any] = {"id": "", "config": {}, "figures": {}, "artifacts": []}
+    content: dict[str, Any] = {"id": "", "name": "", "config": {}, "figures": {}, "artifacts": []}
     for data in records(file):
         record = wandb_internal_pb2.Record.FromString(data)  # pyright: ignore[reportAttributeAccessIssue]
         content["id"] = record.run.run_id or content["id"]
+        content["name"] = record.run.display_name or content["name"]
         for each in (*record.config.update, *record.run.config.update):
             content["config"][each.key or "/".join(each.nested_key)] = json.loads(each.value_json)
         for item in record.history.item:
@@ -153,6 +154,7 @@ def test_jobs_of_a_sweep_are_runs_of_their_own(run_train: RunTrain, monkeypatch:
     assert [each["config"]["seed"] for each in logged] == [1, 2]
     assert len({each["id"] for each in logged}) == 2
     for each, job in zip(logged, sorted(sweep.folder.glob("*seed*")), strict=True):
+        assert each["name"] == job.name
         assert each["figures"]["test/accuracy"] == [pytest.approx(Run(0, "", "", job).metrics["test"]["accuracy"])]
 
 
