@@ -6,7 +6,8 @@
 - DataLoader: the bare loop fed by torchvision's data set and transforms: what a user would write instead
 
 All of them use channels last, fused AdamW and the precision of `precision=auto`, and keep the memory of freed tensors,
-as train.py does. --compile adds the compiled bare loop and train.py; the time of compilation is not counted.
+as train.py does. --compile adds the compiled bare loop and train.py, and says after how many epochs the time that
+compiling takes is won back.
 
 Each way is a process that is stopped while the others train: in every round each of them trains for some batches, so
 that a slow moment of the machine affects all alike. Ratios are taken within a round.
@@ -17,6 +18,7 @@ that a slow moment of the machine affects all alike. Ratios are taken within a r
 import argparse
 import contextlib
 import logging
+import math
 import os
 import signal
 import statistics
@@ -58,6 +60,7 @@ EPOCH = 55_000  # training images of an epoch of train.py
 Batches = Iterable[tuple[Tensor, Tensor]]
 Pacing = Callable[[Batches], Batches]
 Rates = dict[str, float]  # way -> images per second
+Starts = dict[str, float]  # way -> seconds until its first round
 
 
 class Pace:
@@ -168,23 +171,26 @@ def now() -> float:
 def begin(way: str, name: str, batches: int, args: argparse.Namespace, turns: Connection) -> None:
     """Train in a way until this process is killed."""
     os.setpgrp()  # the workers of a DataLoader are stopped together with this process
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = tempfile.mkdtemp(dir=args.folder)  # nothing is compiled yet
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with Path(os.devnull).open("w") as sys.stdout:
         (WAYS | COMPILED)[way](name, Pace(batches, turns), args)
 
 
-def take_turns(ways: Iterable[str], name: str, batches: int, rounds: int, args: argparse.Namespace) -> list[Rates]:
+def take_turns(
+    ways: Iterable[str], name: str, batches: int, rounds: int, args: argparse.Namespace
+) -> tuple[list[Rates], Starts]:
     """Return the images per second of each way in each round. Raises RunFailed if a way ends early."""
-    context, started, found = get_context("spawn"), {}, []
+    context, started, found, starts = get_context("spawn"), {}, [], {}
     try:
         for way in ways:
-            turns, theirs = context.Pipe()
+            began, (turns, theirs) = time.perf_counter(), context.Pipe()
             process = context.Process(target=begin, args=(way, name, batches, args, theirs))
             process.start()
             theirs.close()  # or recv would not notice that the process closed it
             started[way] = process, turns
-        for process, turns in started.values():  # they have begun at the same time
             wait_and_stop(process, turns)
+            starts[way] = time.perf_counter() - began
         for _ in range(rounds):
             rates = {}
             for way, (process, turns) in started.items():
@@ -200,7 +206,7 @@ def take_turns(ways: Iterable[str], name: str, batches: int, rounds: int, args: 
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.join()
-    return found
+    return found, starts
 
 
 def wait_and_stop(process: SpawnProcess, turns: Connection) -> float:
@@ -210,7 +216,7 @@ def wait_and_stop(process: SpawnProcess, turns: Connection) -> float:
     return seconds
 
 
-def measure(name: str, batches: int, args: argparse.Namespace) -> list[Rates]:
+def measure(name: str, batches: int, args: argparse.Namespace) -> tuple[list[Rates], Starts]:
     """Measure one turn: all rounds of all ways."""
     ways = ["bare loop", "train.py"] if args.brief else list(WAYS)
     return take_turns([*ways, *(COMPILED if args.compile else ())], name, batches, ROUNDS, args)
@@ -218,7 +224,7 @@ def measure(name: str, batches: int, args: argparse.Namespace) -> list[Rates]:
 
 def choose_batches(name: str, args: argparse.Namespace) -> int:
     """Return the batches of a round: the bare loop takes args.seconds for them, and all rounds fit into an epoch."""
-    [rates] = take_turns(["bare loop"], name, 2, 1, args)
+    [rates], _ = take_turns(["bare loop"], name, 2, 1, args)
     most = (EPOCH // args.batch_size - WARM_UP - 2) // ROUNDS  # 2: Compilation tries one, and one ends the last round
     return max(1, min(most, int(args.seconds * rates["bare loop"] / args.batch_size)))
 
@@ -260,16 +266,32 @@ def in_short(networks: dict[str, Any], batch_size: int) -> list[list[str]]:
     return table
 
 
+def compiled(networks: dict[str, Any]) -> list[list[str]]:
+    """Return a table, head first, of compiled networks: what train.py gains, what that takes and when it pays."""
+    table = [["network", "images/s", "compiled", "ratio", "compiled in, s", "pays after, epochs"]]
+    plain, fast = "train.py", "train.py, compiled"
+    for name, measured in networks.items():
+        rounds = [rates for turn in measured["turns"] for rates in turn]
+        rates = [statistics.median(each[way] for each in rounds) for way in (plain, fast)]
+        seconds = statistics.median(each[fast] - each[plain] for each in measured["starts"])
+        won = EPOCH / rates[0] - EPOCH / rates[1]  # seconds of an epoch
+        pays = f"{math.ceil(seconds / won):,}" if won > 0 else "never"
+        table.append([name, *(f"{rate:,.0f}" for rate in rates), ratio(rounds, fast, plain), f"{seconds:.0f}", pays])
+    return table
+
+
 def page(results: dict[str, Any]) -> str:
     """Return the results as a Markdown page."""
     networks, batch_size = results["networks"], results["batch_size"]
     turns = sorted({len(measured["turns"]) for measured in results["networks"].values()})
-    both = (in_short(networks, batch_size), rows(networks, batch_size))
+    all_tables = [in_short(networks, batch_size), rows(networks, batch_size)]
+    if results["compile"]:
+        all_tables.insert(0, compiled(networks))
     return (
         f"# Images per second\n\n{results['machine']}. Batches of {batch_size}, {results['image_size']} x "
         f"{results['image_size']}, {results['data']}. Medians (quartiles) of {ROUNDS} rounds in each of "
         f"{' or '.join(map(str, turns))} turns; a ratio is taken within each round.\n\n"
-        + "\n".join(tables.markdown(*table) for table in both)
+        + "\n".join(tables.markdown(*table) for table in all_tables)
     )
 
 
@@ -300,11 +322,13 @@ def main() -> int:
         for turn in range(args.turns):
             for name in args.models:
                 if name not in networks:
-                    networks[name] = {"batches": choose_batches(name, args), "turns": []}
+                    networks[name] = {"batches": choose_batches(name, args), "turns": [], "starts": []}
                 network = networks[name]
                 if len(network["turns"]) > turn:
                     continue
-                network["turns"].append(measure(name, network["batches"], args))
+                rounds, starts = measure(name, network["batches"], args)
+                network["turns"].append(rounds)
+                network.setdefault("starts", []).append(starts)
                 sys.stderr.write(tables.markdown(*rows({name: network}, args.batch_size)))
                 if args.save:
                     saved.save(args.save, results, page(results))

@@ -2,11 +2,12 @@
 
 import csv
 import functools
+import gc
 import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -66,6 +67,16 @@ RunTrain = Callable[..., Run]
 RunProgram = Callable[..., Result]
 
 read_once = functools.cache(idx.read)  # unpacking and hashing the archives takes longer than most runs
+
+
+@pytest.fixture(scope="session", autouse=True)
+def imported_modules_are_no_garbage() -> Iterator[None]:
+    """Keep garbage collections, one after each run, from searching all modules, which takes half a second."""
+    import training.run  # noqa: F401
+
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
