@@ -67,9 +67,7 @@ def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     def take(*words: str, status: int = 0) -> list[tuple[str, int]]:
         took = []
 
-        def measure(
-            name: str, batches: int, args: argparse.Namespace
-        ) -> tuple[list[dict[str, float]], dict[str, float]]:
+        def measure(name: str, batches: int, args: argparse.Namespace) -> tuple[list[Rates], Starts]:
             took.append((name, batches))
             return 2 * [turn(3, 2, 1)], turn(5, 6, 7)
 
