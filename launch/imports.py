@@ -23,19 +23,23 @@ def hidden(packages: set[str]) -> Iterator[None]:
     """Let these packages be missing, for `import` and for how Lightning and torchmetrics ask for them."""
     from lightning_utilities.core import imports
 
-    version = imports._version
+    names = imports.__dict__
+    version = names.get("_version")
+    if version is None:  # another release of it: they stay visible
+        yield
+        return
 
     def version_unless_hidden(package: str) -> str:
         if package in packages:
             raise PackageNotFoundError(package)
         return version(package)
 
-    imports._version = version_unless_hidden
-    sys.modules.update(dict.fromkeys(packages))  # None: importing it fails
+    names["_version"] = version_unless_hidden
+    sys.modules.update(dict.fromkeys(packages))  # type: ignore[arg-type] # importing None fails
     try:
         yield
     finally:
-        imports._version = version
+        names["_version"] = version
         for package in packages:
             del sys.modules[package]
         imports.package_available.cache_clear()
