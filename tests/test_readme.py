@@ -11,7 +11,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-import models
+import models.__main__
 from models import cards
 
 PAGES = {
@@ -112,10 +112,10 @@ def test_readme_has_a_result_for_every_network() -> None:
 
 
 @pytest.mark.slow
-def test_table_of_sizes_is_the_printed_one() -> None:
-    command = [sys.executable, "-m", "models", "--markdown"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() in PAGES["docs/networks.md"]
+def test_table_of_sizes_is_the_printed_one(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["models", "--markdown"])
+    models.__main__.main()
+    assert capsys.readouterr().out.strip() in PAGES["docs/networks.md"]
 
 
 def test_every_network_has_its_source_and_differences() -> None:

@@ -150,33 +150,8 @@ def test_page_in_a_browser(address: str) -> None:
                 draw_on(page, (130, 240))
                 page.wait_for_timeout(200)
             page.mouse.up()
-            page.locator("#canvas button").click()
-            page.locator("#seen .wrong", has_text="the canvas shows nothing").wait_for()
-            draw(
-                page,
-                [(140 + round(70 * math.sin(turn / 5)), 140 - round(90 * math.cos(turn / 5))) for turn in range(33)],
-            )
-            page.wait_for_function(ANSWERED, arg=["0", "0"])
-            page.locator("#file input").set_input_files(ROOT / "samples" / "digits" / "2_ink.webp")
-            page.wait_for_function(ANSWERED, arg=["2", "2"])
-            page.locator("#file input").set_input_files(ROOT / "samples" / "digits" / "4_chalk.jpg")
-            page.wait_for_function(ANSWERED, arg=["4", "4"])
-            page.locator("#answers button", has_text="gru").click()
-            page.locator("#inside figure", has_text="Probabilities after each row").wait_for()
-            page.locator("#inside figure", has_text="recurrent").wait_for()
             if scheme == "light":
-                page.get_by_role("tab", name="Mistakes").click()
-                page.locator("#find").click()
-                page.locator("#mistakes p", has_text="of 10000 test images wrong").wait_for()
-                ink = page.evaluate(INK)
-                page.locator("#mistakes button").first.click()
-                page.wait_for_function(f"{INK} != {ink}")
-                page.wait_for_function("document.querySelector('#canvas canvas').getBoundingClientRect().top > -2")
-                ink = page.evaluate(INK)
-                draw(page, [(20, 20), (250, 20)])
-                page.wait_for_function(f"{INK} > {ink}")
-                page.locator("#mistakes button").first.click()
-                page.wait_for_function(f"{INK} == {ink}")
+                use_everything(page)
             page.get_by_label("fashion_mnist").click()
             page.wait_for_function("document.querySelectorAll('#answers .answer b').length == 1")
             assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -187,6 +162,36 @@ def test_page_in_a_browser(address: str) -> None:
             }
             page.close()
         browser.close()
+
+
+def use_everything(page: Any) -> None:
+    """Clear, draw, upload, look inside a network, and go on drawing at an image that it takes for another digit."""
+    page.locator("#canvas button").click()
+    page.locator("#seen .wrong", has_text="the canvas shows nothing").wait_for()
+    draw(
+        page,
+        [(140 + round(70 * math.sin(turn / 5)), 140 - round(90 * math.cos(turn / 5))) for turn in range(33)],
+    )
+    page.wait_for_function(ANSWERED, arg=["0", "0"])
+    page.locator("#file input").set_input_files(ROOT / "samples" / "digits" / "2_ink.webp")
+    page.wait_for_function(ANSWERED, arg=["2", "2"])
+    page.locator("#file input").set_input_files(ROOT / "samples" / "digits" / "4_chalk.jpg")
+    page.wait_for_function(ANSWERED, arg=["4", "4"])
+    page.locator("#answers button", has_text="gru").click()
+    page.locator("#inside figure", has_text="Probabilities after each row").wait_for()
+    page.locator("#inside figure", has_text="recurrent").wait_for()
+    page.get_by_role("tab", name="Mistakes").click()
+    page.locator("#find").click()
+    page.locator("#mistakes p", has_text="of 10000 test images wrong").wait_for()
+    ink = page.evaluate(INK)
+    page.locator("#mistakes button").first.click()
+    page.wait_for_function(f"{INK} != {ink}")
+    page.wait_for_function("document.querySelector('#canvas canvas').getBoundingClientRect().top > -2")
+    ink = page.evaluate(INK)
+    draw(page, [(20, 20), (250, 20)])
+    page.wait_for_function(f"{INK} > {ink}")
+    page.locator("#mistakes button").first.click()
+    page.wait_for_function(f"{INK} == {ink}")
 
 
 def draw(page: Any, points: list[tuple[int, int]], lift: bool = True) -> None:
