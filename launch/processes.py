@@ -22,6 +22,7 @@ from .threads import shared_by
 POSIX = os.name == "posix"
 PROGRAM = Path(__file__).resolve().parents[1] / "train.py"
 RENDEZVOUS_DIR = "REFZOO_RENDEZVOUS_DIR"  # names the folder by which the processes of `start` find each other
+SIDE_BY_SIDE = "REFZOO_SIDE_BY_SIDE"  # set where several processes write on one terminal: none of them draws a bar
 RUN = "run"  # in it: a file with the path of the run folder
 GRACE = 30  # seconds that the others have to save and report when one process has died
 
@@ -92,7 +93,8 @@ def run_all(commands: list[list[str]]) -> int:
     with contextlib.ExitStack() as stack, handling(group.forward):
         outputs = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in commands]
         for command, output in zip(commands, outputs, strict=True):
-            process = group.start(command, stdin=subprocess.PIPE, stderr=output)
+            environment = os.environ | ({SIDE_BY_SIDE: "1"} if len(commands) > 1 else {})
+            process = group.start(command, env=environment, stdin=subprocess.PIPE, stderr=output)
             assert process.stdin
             stack.enter_context(process.stdin)
         statuses = [process.wait() for process in group.processes]

@@ -16,6 +16,7 @@ from models import WeightsError
 
 from . import atomic, threads
 from .errors import STATUS, Interrupted, MachineError, SettingsError
+from .processes import SIDE_BY_SIDE
 from .resume import MUTABLE_KEYS, key_of, merge, read_yaml
 from .run_dir import SWEEP_RECORD, make_new
 
@@ -60,10 +61,11 @@ class Sweep(NamedTuple):
         atomic.write(self.folder / SWEEP_RECORD, yaml.safe_dump(content, width=1000).encode())
 
     def environment(self) -> dict[str, str]:
-        """Return the environment of the jobs, which share the cores where a launcher runs several at once here."""
+        """Return the environment of the jobs, which share cores and terminal where a launcher runs several at once."""
         launcher, jobs = self.launcher(), self.count() or threads.cores()
         at_once = {"submitit_local": jobs, "joblib": min(jobs, self._joblibs()), "ray": min(jobs, threads.cores())}
-        return threads.shared_by(at_once[launcher]) if launcher in at_once else {}
+        processes = at_once.get(launcher, 1)
+        return threads.shared_by(processes) | ({SIDE_BY_SIDE: "1"} if processes > 1 else {})
 
     def launcher(self) -> str:
         return self._given("hydra/launcher") or "basic"

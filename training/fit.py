@@ -1,5 +1,6 @@
 """Train the network that a configuration describes: for a run, or for a trial of a search."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from data.batches import Preprocess
 from data.datasets import height_and_width
 from data.splits import Splits
 from launch import settings
+from launch.processes import SIDE_BY_SIDE
 
 from . import checkpoint_files, machine
 from .callbacks.progress import ProgressBar
@@ -73,7 +75,8 @@ def fit(
 def make_trainer(
     config: DictConfig, folder: Path, peers: Peers, callbacks: list[Callback | None], loggers: Sequence[Logger]
 ) -> lightning.Trainer:
-    on_terminal, several = sys.stdout.isatty(), peers.group is not None
+    has_bar = sys.stdout.isatty() and SIDE_BY_SIDE not in os.environ
+    several = peers.group is not None
     saves = any(isinstance(callback, Checkpoint) for callback in callbacks)  # else Lightning would, by one of its own
     trainer = instantiate(
         config.trainer,
@@ -84,12 +87,12 @@ def make_trainer(
         callbacks=[
             *([SynchronizeProcesses(peers)] if several else []),
             *(callback for callback in callbacks if callback),
-            *([ProgressBar()] if on_terminal else []),
+            *([ProgressBar()] if has_bar else []),
         ],
         plugins=[checkpoint_files.CheckpointFiles(), TorchElasticEnvironment() if several else LightningEnvironment()],
         default_root_dir=folder,
         enable_checkpointing=saves,
-        enable_progress_bar=on_terminal,
+        enable_progress_bar=has_bar,
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from conftest import RunTrain
 
+from launch.processes import SIDE_BY_SIDE
 from training.callbacks.interruption import Interruption
 
 
@@ -60,3 +61,11 @@ def test_bar_names_the_epoch_fits_and_leaves_nothing_behind(
     assert [each.split("  ")[0] for each in seen[:2]] == ["epoch 2/3", "epoch 3/3"]
     assert seen[2].startswith("softmax_regression on mnist: test accuracy ")
     assert seen[3] == f"-> {resumed.folder}"  # it does not fit beside
+
+
+def test_there_is_no_bar_beside_others_on_one_terminal(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SIDE_BY_SIDE, "1")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    run = run_train("model=softmax_regression")
+    assert run.status == 0, run.errors
+    assert "\r" not in run.output
