@@ -21,7 +21,7 @@ from .callbacks.pruning import Pruning
 from .fit import fit, prepare
 from .log import silence_lightning
 from .parts import build
-from .study import claim
+from .study import claim, require_same_data
 
 
 def work(
@@ -30,7 +30,9 @@ def work(
     """Run trials until the study has `trials` of them, and call `say` with each one that has ended."""
     silence_lightning()
     changes = {"threads": threads}
-    splits = without_test(prepare(settings.replace(plan.base.config, changes)).splits)
+    parts = prepare(settings.replace(plan.base.config, changes))
+    require_same_data(study, parts.config.data.get("sha256"))
+    splits = without_test(parts.splits)
     for corner in plan.corners:
         build(corner, splits)
     while trial := claim(study, plan.space, trials, folder):

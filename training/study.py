@@ -18,9 +18,11 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import DatabaseError
 
+from launch.errors import SettingsError
 from launch.space import Choices, Range
 from models import WeightsError
 
+DATA = "sha256 of the data"
 BUSY = 60  # seconds to wait for another process that writes the study
 FIRST_UNPRUNED = 5  # finished trials, before others are compared with their median: Optuna's default
 UNPRUNED_SHARE = 1 / 3  # of the epochs: one_cycle warms up in the first 0.3, when accuracies say little of the last one
@@ -66,6 +68,13 @@ def open_study(file: Path, seed: int, epochs: int) -> optuna.Study:
     except DatabaseError as error:
         reason = str(error.orig).rstrip(".")
         raise WeightsError(f"{file} cannot be read ({reason}). Start the search anew, in another --folder.") from None
+
+
+def require_same_data(study: optuna.Study, sha256: str | None) -> None:
+    """Record the hash of the user's own data. Raises SettingsError if the search began with others."""
+    if study.user_attrs.get(DATA, sha256) != sha256:
+        raise SettingsError("the images or labels have changed since the search began. Name another --folder.")
+    study.set_user_attr(DATA, sha256)
 
 
 def enqueue_trials(study: optuna.Study, defaults: dict[str, Any] | None) -> None:

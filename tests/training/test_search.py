@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from conftest import ROOT, read_once
@@ -12,6 +13,7 @@ from omegaconf import DictConfig
 import models
 from data import idx
 from data.splits import Splits
+from launch.errors import SettingsError
 from launch.space import FAILED, Plan
 from models import WeightsError
 from training.parts import check_arguments, make_network
@@ -29,7 +31,6 @@ Trials = list[Any]
 def run_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Trials]:
     """Search a space in a new folder; return the trials."""
     monkeypatch.setattr(idx, "read", read_once)
-    monkeypatch.setattr(search.gc, "collect", int)  # half a second each, when all tests have been imported
 
     def run(space: dict[str, Any], trials: int, *overrides: str, seed: int = 1, folder: str = "search") -> Trials:
         path = tmp_path / folder
@@ -109,6 +110,20 @@ def test_no_trial_has_test_images(run_search: Callable[..., Trials], monkeypatch
     monkeypatch.setattr(search, "run_trial", run_trial_and_count)
     run_search({"optimizer.lr": {"low": 0.01, "high": 0.1}}, 2, "epochs=1")
     assert counts == [(600, 0, 0)] * 2
+
+
+def test_search_on_own_data_does_not_go_on_when_they_have_changed(
+    run_search: Callable[..., Trials], tmp_path: Path
+) -> None:
+    images, labels = np.random.default_rng(0).integers(0, 256, (60, 12, 10), np.uint8), np.arange(60) % 2
+    own = ("model=mlp", "data=arrays", f"data.root={tmp_path / 'own.npz'}", "data.train_size=38", "data.val_size=10")
+    space, few = {"optimizer.lr": {"low": 0.01, "high": 0.1}}, (*own, "batch_size=10", "epochs=1")
+    np.savez(tmp_path / "own.npz", images=images, labels=labels)
+    run_search(space, 1, *few)
+    assert len(run_search(space, 2, *few)) == 2
+    np.savez(tmp_path / "own.npz", images=255 - images, labels=labels)
+    with pytest.raises(SettingsError, match="the images or labels have changed since the search began"):
+        run_search(space, 3, *few)
 
 
 def test_values_of_a_study_that_no_search_would_try_are_refused(tmp_path: Path) -> None:
