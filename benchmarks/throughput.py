@@ -274,7 +274,8 @@ def compiled(networks: dict[str, Any]) -> list[list[str]]:
         rounds = [rates for turn in measured["turns"] for rates in turn]
         rates = [statistics.median(each[way] for each in rounds) for way in (plain, fast)]
         seconds = statistics.median(each[fast] - each[plain] for each in measured["starts"])
-        won = EPOCH / rates[0] - EPOCH / rates[1]  # seconds of an epoch
+        gain = statistics.median(each[fast] / each[plain] for each in rounds)
+        won = EPOCH / rates[0] * (1 - 1 / gain)  # seconds of an epoch
         pays = f"{math.ceil(seconds / won):,}" if won > 0 else "never"
         table.append([name, *(f"{rate:,.0f}" for rate in rates), ratio(rounds, fast, plain), f"{seconds:.0f}", pays])
     return table
