@@ -83,8 +83,8 @@ def main() -> None:
         [f"`{command}`", *(median_and_range(list(column)) for column in zip(*taken, strict=True))]
         for command, taken in measured.items()
     )
-    in_all = [[each for _, each in measured[" ".join(command)]] for command in (FIRST_BATCH, LIBRARIES)]
-    share = median_and_range([ours / theirs for ours, theirs in zip(*in_all, strict=True)])
+    turns = zip(measured[" ".join(FIRST_BATCH)], measured[" ".join(LIBRARIES)], strict=True)
+    share = median_and_range([end / line for (_, end), (line, _) in turns])  # neither takes its process apart
     columns, imports = ("all", *PACKAGES), []
     for command in commands():
         found = import_seconds(command)

@@ -1,6 +1,6 @@
 """Import Lightning without what torchmetrics imports in passing wherever it is installed, and a training never uses.
 
-With matplotlib, SciPy and torchvision that takes a third of the time until the first batch.
+With matplotlib, SciPy and torchvision installed, that would be a quarter of the time until the first batch.
 """
 
 import contextlib
