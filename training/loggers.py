@@ -110,8 +110,11 @@ def _make(name: str, section: DictConfig, identity: str | None, run_dir: RunDir)
 
         logging.getLogger("mlflow").setLevel(logging.ERROR)
         logging.getLogger("alembic").setLevel(logging.ERROR)
-        if arguments["tracking_uri"].startswith(f"sqlite:///{run_dir.path}/"):
-            (run_dir.path / "mlflow").mkdir(exist_ok=True)
-        else:
-            arguments.pop("artifact_location")  # the database of many runs says where
+        scheme, _, database = arguments["tracking_uri"].partition(":///")
+        if scheme != "sqlite":
+            arguments.pop("artifact_location")  # the server says where
+        elif run_dir.path in Path(database).parents:
+            Path(database).parent.mkdir(exist_ok=True)
+        else:  # the database of many runs
+            arguments["artifact_location"] = str(Path(database).parent / "mlartifacts")
     return call_target(f"logger.{name}", target, arguments)

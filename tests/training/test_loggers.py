@@ -15,6 +15,7 @@ from lightning.pytorch.loggers.logger import DummyLogger
 
 from launch.configuration import composed
 from launch.run_dir import RunDir
+from training import loggers
 from training.callbacks.interruption import Interruption
 from training.loggers import opened
 
@@ -95,6 +96,27 @@ def test_mlflow_has_the_settings_every_epoch_the_result_and_the_report(resumed: 
     histories = {name: client.get_metric_history(logged.info.run_id, name) for name in logged.data.metrics}
     assert_history(run, {name: [each.value for each in values] for name, values in histories.items()})
     assert [file.path for file in client.list_artifacts(logged.info.run_id)] == ["report.html"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "folder"),
+    [
+        ("sqlite:///{run}/mlflow/mlflow.db", "{run}/mlflow/artifacts"),
+        ("sqlite:////home/me/mlflow.db", "/home/me/mlartifacts"),
+        ("https://mlflow.example", None),
+    ],
+)
+def test_mlflow_keeps_reports_beside_its_database_or_where_the_server_says(
+    uri: str, folder: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mlflow")
+    made: dict[str, Any] = {}
+    monkeypatch.setattr(loggers, "call_target", lambda key, target, arguments: made.update(arguments) or DummyLogger())
+    words = ["logger=mlflow", f"run_dir={tmp_path}", f"logger.mlflow.tracking_uri={uri.format(run=tmp_path)}"]
+    with RunDir(tmp_path) as run_dir, opened(composed(words).config, run_dir):
+        pass
+    assert made.get("artifact_location") == (folder and folder.format(run=tmp_path))
+    assert made["run_name"] == tmp_path.name
 
 
 def records(file: Path) -> Iterator[bytes]:
