@@ -252,13 +252,19 @@ def _check_callbacks(settings: Settings) -> None:
                 f"callbacks.{name} needs the package psutil. Run it with: uv run --with psutil train.py."
             )
         if callback.target == "lightning.pytorch.callbacks.EarlyStopping":
-            monitor = str((callback.model_extra or {}).get("monitor"))
+            options = callback.model_extra or {}
+            monitor = str(options.get("monitor"))
             own = [
                 each for each in settings.callbacks.values() if not each.target.startswith(("lightning.", "training."))
             ]
             if monitor not in MONITORED and not own:  # which may log others
                 raise SettingsError(
                     f"callbacks.{name}.monitor={monitor} is not valid{did_you_mean(monitor, MONITORED)}"
+                )
+            best, other = ("max", "min") if monitor.endswith("/accuracy") else ("min", "max")
+            if monitor in MONITORED and options.get("mode") == other:
+                raise SettingsError(
+                    f"callbacks.{name}.mode={other} would end the training as {monitor} gets better. Take mode={best}."
                 )
             if monitor.startswith("val/") and settings.data.val_size == 0:
                 raise SettingsError(f"callbacks.{name} needs validation, and data.val_size=0 leaves none.")

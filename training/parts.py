@@ -3,6 +3,7 @@
 What does not fit raises SettingsError, before anything is written.
 """
 
+import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -227,6 +228,7 @@ def try_optimizer(optimizer: Callable[..., Any], scheduler: Callable[..., Any]) 
 
 def find_target(section: str, target: str) -> Any:
     """Import what this dotted path names. Raises SettingsError if it is not there."""
+    logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it would print what is raised here in one line
     try:
         return get_object(target)
     except (Exception, SystemExit) as error:  # whatever the user's module raises
@@ -244,7 +246,7 @@ def call_target(section: str, target: str, arguments: dict[str, Any]) -> Any:
     except InstantiationException as error:
         if isinstance(error.__cause__, DataError):
             raise error.__cause__ from None
-        reason = first_line(error.__cause__ or error)
+        reason = f"{f'{section}: ' if '.' in section else ''}{first_line(error.__cause__ or error)}"
         raise SettingsError(
             f"{reason}. Try another {'image_size or ' if section == 'model' else ''}argument."
         ) from error

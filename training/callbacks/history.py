@@ -102,8 +102,9 @@ class History(Callback):
         epochs = self.run_metadata["epochs"]
         parts = [f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}"]
         for split in ("train", "val"):
-            if row[f"{split}_loss"] is not None:
-                parts.append(f"{split} loss {row[f'{split}_loss']:.4f}, {100 * row[f'{split}_accuracy']:.2f} %")
+            if (loss := row[f"{split}_loss"]) is not None:
+                shown = f"{loss:.4f}" if loss < 1e4 else f"{loss:.3g}"
+                parts.append(f"{split} loss {shown}, {100 * row[f'{split}_accuracy']:.2f} %")
         return "  ".join([*parts, f"{row['images_per_second']} img/s"])  # 80 characters, up to 99 epochs
 
     def _write(self) -> None:

@@ -124,6 +124,12 @@ def test_callback_of_the_users_own_may_log_in_a_step(
             "callbacks.early_stopping.monitor=val_loss is not valid, did you mean 'val/loss'?",
         ),
         (
+            ["callbacks=early_stopping", "callbacks.early_stopping.monitor=val/accuracy"],
+            "callbacks.early_stopping.mode=min would end the training as val/accuracy gets better. Take mode=max.",
+        ),
+        (["callbacks=timer", "callbacks.timer.duration=5"], "refzoo: callbacks.timer: 'int' object has no attribute"),
+        (["+callbacks.x._target_=csv.NoSuchName"], "refzoo: callbacks.x._target_=csv.NoSuchName cannot be imported"),
+        (
             ["callbacks=early_stopping", "data.val_size=0"],
             "callbacks.early_stopping needs validation, and data.val_size=0",
         ),
