@@ -266,7 +266,7 @@ def in_short(networks: dict[str, Any], batch_size: int) -> list[list[str]]:
     return table
 
 
-def compiled(networks: dict[str, Any]) -> list[list[str]]:
+def compiling(networks: dict[str, Any]) -> list[list[str]]:
     """Return a table, head first, of compiled networks: what train.py gains, what that takes and when it pays."""
     table = [["network", "images/s", "compiled", "ratio", "compiled in, s", "pays after, epochs"]]
     plain, fast = "train.py", "train.py, compiled"
@@ -287,7 +287,7 @@ def page(results: dict[str, Any]) -> str:
     turns = sorted({len(measured["turns"]) for measured in results["networks"].values()})
     all_tables = [in_short(networks, batch_size), rows(networks, batch_size)]
     if results["compile"]:
-        all_tables.insert(0, compiled(networks))
+        all_tables.insert(0, compiling(networks))
     return (
         f"# Images per second\n\n{results['machine']}. Batches of {batch_size}, {results['image_size']} x "
         f"{results['image_size']}, {results['data']}. Medians (quartiles) of {ROUNDS} rounds in each of "
@@ -323,7 +323,7 @@ def main() -> int:
         for turn in range(args.turns):
             for name in args.models:
                 if name not in networks:
-                    networks[name] = {"batches": choose_batches(name, args), "turns": [], "starts": []}
+                    networks[name] = {"batches": choose_batches(name, args), "turns": []}
                 network = networks[name]
                 if len(network["turns"]) > turn:
                     continue

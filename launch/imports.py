@@ -6,7 +6,6 @@ With matplotlib, SciPy and torchvision installed, that would be a quarter of the
 import contextlib
 import sys
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError
 
 NOT_NEEDED = ("matplotlib", "scipy", "torchvision")
 
@@ -21,6 +20,8 @@ def import_lightning() -> None:
 @contextlib.contextmanager
 def hidden(packages: set[str]) -> Iterator[None]:
     """Let these packages be missing, for `import` and for how Lightning and torchmetrics ask for them."""
+    from importlib.metadata import PackageNotFoundError
+
     from lightning_utilities.core import imports
 
     names = imports.__dict__

@@ -262,7 +262,7 @@ def _check_callbacks(settings: Settings) -> None:
                     f"callbacks.{name}.monitor={monitor} is not valid{did_you_mean(monitor, MONITORED)}"
                 )
             best, other = ("max", "min") if monitor.endswith("/accuracy") else ("min", "max")
-            if monitor in MONITORED and options.get("mode") == other:
+            if monitor in MONITORED and options.get("mode", "min") == other:
                 raise SettingsError(
                     f"callbacks.{name}.mode={other} would end the training as {monitor} gets better. Take mode={best}."
                 )

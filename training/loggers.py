@@ -111,10 +111,9 @@ def _make(name: str, section: DictConfig, identity: str | None, run_dir: RunDir)
         logging.getLogger("mlflow").setLevel(logging.ERROR)
         logging.getLogger("alembic").setLevel(logging.ERROR)
         scheme, _, database = arguments["tracking_uri"].partition(":///")
-        if scheme != "sqlite":
-            arguments.pop("artifact_location")  # the server says where
-        elif run_dir.path in Path(database).parents:
+        if scheme == "sqlite" and run_dir.path in Path(database).parents:
             Path(database).parent.mkdir(exist_ok=True)
-        else:  # the database of many runs
-            arguments["artifact_location"] = str(Path(database).parent / "mlartifacts")
+        elif run_dir.path in Path(arguments["artifact_location"]).parents:  # the default, for the run's own database
+            beside = str(Path(database).parent / "mlartifacts")
+            arguments["artifact_location"] = beside if scheme == "sqlite" else None  # a server says where
     return call_target(f"logger.{name}", target, arguments)

@@ -45,7 +45,7 @@ def test_table_of_compiling_says_when_it_pays() -> None:
     starts = [{"train.py": 8.0, "train.py, compiled": 38.0}]
     faster, slower = ({"train.py": 1000.0, "train.py, compiled": rate} for rate in (1250.0, 800.0))
     networks = {name: {"turns": [[rates] * 2], "starts": starts} for name, rates in (("a", faster), ("b", slower))}
-    _, gains, loses = throughput.compiled(networks)
+    _, gains, loses = throughput.compiling(networks)
     assert gains == ["a", "1,000", "1,250", "1.25 (1.25 to 1.25)", "30", "3"]
     assert loses == ["b", "1,000", "800", "0.80 (0.80 to 0.80)", "30", "never"]
 

@@ -99,21 +99,22 @@ def test_mlflow_has_the_settings_every_epoch_the_result_and_the_report(resumed: 
 
 
 @pytest.mark.parametrize(
-    ("uri", "folder"),
+    ("uri", "given", "folder"),
     [
-        ("sqlite:///{run}/mlflow/mlflow.db", "{run}/mlflow/artifacts"),
-        ("sqlite:////home/me/mlflow.db", "/home/me/mlartifacts"),
-        ("https://mlflow.example", None),
+        ("sqlite:///{run}/mlflow/mlflow.db", [], "{run}/mlflow/artifacts"),
+        ("sqlite:////home/me/mlflow.db", [], "/home/me/mlartifacts"),
+        ("sqlite:////home/me/mlflow.db", ["logger.mlflow.artifact_location=/home/me/reports"], "/home/me/reports"),
+        ("https://mlflow.example", [], None),
     ],
 )
 def test_mlflow_keeps_reports_beside_its_database_or_where_the_server_says(
-    uri: str, folder: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    uri: str, given: list[str], folder: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("mlflow")
     made: dict[str, Any] = {}
     monkeypatch.setattr(loggers, "call_target", lambda key, target, arguments: made.update(arguments) or DummyLogger())
     words = ["logger=mlflow", f"run_dir={tmp_path}", f"logger.mlflow.tracking_uri={uri.format(run=tmp_path)}"]
-    with RunDir(tmp_path) as run_dir, opened(composed(words).config, run_dir):
+    with RunDir(tmp_path) as run_dir, opened(composed([*words, *given]).config, run_dir):
         pass
     assert made.get("artifact_location") == (folder and folder.format(run=tmp_path))
     assert made["run_name"] == tmp_path.name

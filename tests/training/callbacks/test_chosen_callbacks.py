@@ -127,6 +127,13 @@ def test_callback_of_the_users_own_may_log_in_a_step(
             ["callbacks=early_stopping", "callbacks.early_stopping.monitor=val/accuracy"],
             "callbacks.early_stopping.mode=min would end the training as val/accuracy gets better. Take mode=max.",
         ),
+        (
+            [
+                "+callbacks.x._target_=lightning.pytorch.callbacks.EarlyStopping",  # whose own mode is min
+                "+callbacks.x.monitor=val/accuracy",
+            ],
+            "callbacks.x.mode=min would end the training as val/accuracy gets better. Take mode=max.",
+        ),
         (["callbacks=timer", "callbacks.timer.duration=5"], "refzoo: callbacks.timer: 'int' object has no attribute"),
         (["+callbacks.x._target_=csv.NoSuchName"], "refzoo: callbacks.x._target_=csv.NoSuchName cannot be imported"),
         (

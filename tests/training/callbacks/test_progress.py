@@ -63,6 +63,13 @@ def test_bar_names_the_epoch_fits_and_leaves_nothing_behind(
     assert seen[3] == f"-> {resumed.folder}"  # it does not fit beside
 
 
+def test_huge_loss_does_not_wrap_its_line(run_train: RunTrain) -> None:
+    run = run_train("model=softmax_regression", "optimizer=sgd", "optimizer.lr=1e30", "scheduler=constant")
+    assert run.status == 0, run.errors
+    assert float(run.rows[0]["val_loss"]) > 1e20
+    assert max(map(len, run.output.splitlines()[:2])) <= 80
+
+
 def test_there_is_no_bar_beside_others_on_one_terminal(run_train: RunTrain, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SIDE_BY_SIDE, "1")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
