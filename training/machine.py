@@ -65,14 +65,19 @@ def require_gpu_memory(device: torch.device, size: int) -> None:
 
 
 def choose_precision(wanted: str, accelerator: str, network: nn.Module) -> str:
-    """Resolve "auto": bfloat16 for convolutions on a GPU that has it, else float32.
+    """Resolve "auto": bfloat16 for convolutions where the device multiplies it fast, else float32.
+
+    That is a GPU, or a CPU with AMX; AVX-512's instructions for it alone are no faster than float32 (docs/speed.md).
 
     Raises MachineError for a precision that this machine does not have.
     """
     if wanted == "auto":
         convolutional = any(isinstance(module, nn.Conv2d) for module in network.modules())
-        has_bfloat16 = accelerator == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        return "bf16-mixed" if convolutional and has_bfloat16 else "32-true"
+        if accelerator == "cuda":
+            is_fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            is_fast = torch.cpu.get_capabilities().get("amx_bf16", False)
+        return "bf16-mixed" if convolutional and is_fast else "32-true"
     if wanted == "16-mixed" and accelerator == "cpu":
         raise MachineError("precision=16-mixed needs a CUDA GPU. Take 32-true.")
     if wanted == "bf16-mixed" and accelerator == "cpu":
