@@ -38,5 +38,5 @@ mkdir -p runs
 step tests 100 python3 -m pytest -m gpu -n 4 -o filterwarnings=default
 step weights 310 python3 publish.py "${recipes[@]}" --seeds 1 --jobs "${JOBS:-5}"
 step seconds_to_99 60 python3 train.py -m recipe=fast-mnist compile=true report=false "seed=range(1,31)"
-step images_per_second 60 python3 -m benchmarks.throughput --brief --compile --turns 1 --seconds 0.3 \
+step images_per_second 60 python3 -m benchmarks.throughput --brief --settings compile=true --turns 1 --seconds 0.3 \
   --models lenet resnet18 densenet vgg11 googlenet --save gpu

@@ -6,8 +6,8 @@
 - DataLoader: the bare loop fed by torchvision's data set and transforms: what a user would write instead
 
 All of them use channels last, fused AdamW and the precision of `precision=auto`, and keep the memory of freed tensors,
-as train.py does. --compile adds the compiled bare loop and train.py, and says after how many epochs the time that
-compiling takes is won back.
+as train.py does. --settings adds the bare loop and train.py with another setting, such as compile=true, and says what
+that gains, and after how many epochs a later start has paid.
 
 Each way is a process that is stopped while the others train: in every round each of them trains for some batches, so
 that a slow moment of the machine affects all alike. Ratios are taken within a round.
@@ -79,12 +79,13 @@ class Pace:
             yield batch
 
 
-def plain_training(network: nn.Module, batches: Batches, compiled: bool = False) -> None:
+def plain_training(network: nn.Module, batches: Batches, setting: str = "") -> None:
     """Train on the batches in a plain PyTorch loop."""
     network.to(DEVICE).to(memory_format=torch.channels_last).train()
-    mixed = torch.autocast(DEVICE, torch.bfloat16, enabled=choose_precision("auto", DEVICE, network) == "bf16-mixed")
+    wanted = setting.removeprefix("precision=") if setting.startswith("precision=") else "auto"
+    mixed = torch.autocast(DEVICE, torch.bfloat16, enabled=choose_precision(wanted, DEVICE, network) == "bf16-mixed")
     optimizer = torch.optim.AdamW(parameter_groups(network), lr=1e-3, weight_decay=0.01, fused=True)
-    forward = torch.compile(network.forward, dynamic=False) if compiled else network.forward
+    forward = torch.compile(network.forward, dynamic=False) if setting == "compile=true" else network.forward
     for inputs, labels in batches:
         inputs, labels = inputs.to(DEVICE), labels.to(DEVICE)
         with mixed:
@@ -99,9 +100,9 @@ def fixed_batch(batch_size: int, image_size: int) -> tuple[Tensor, Tensor]:
     return torch.randn(shape, device=DEVICE), torch.randint(0, 10, (batch_size,), device=DEVICE)
 
 
-def bare_loop(name: str, pace: Pacing, args: argparse.Namespace, compiled: bool = False) -> None:
+def bare_loop(name: str, pace: Pacing, args: argparse.Namespace, setting: str = "") -> None:
     network = models.create(name, image_size=args.image_size)
-    plain_training(network, pace(repeat(fixed_batch(args.batch_size, args.image_size))), compiled)
+    plain_training(network, pace(repeat(fixed_batch(args.batch_size, args.image_size))), setting)
 
 
 class Bare(lightning.LightningModule):
@@ -127,11 +128,11 @@ def lightning_alone(name: str, pace: Pacing, args: argparse.Namespace) -> None:
         trainer.fit(Bare(network), pace(repeat(fixed_batch(args.batch_size, args.image_size))))
 
 
-def train_py(name: str, pace: Pacing, args: argparse.Namespace, compiled: bool = False) -> None:
+def train_py(name: str, pace: Pacing, args: argparse.Namespace, setting: str = "") -> None:
     make_batches = TrainingBatches.__iter__
     TrainingBatches.__iter__ = lambda self: iter(pace(make_batches(self)))
     sys.argv = ["train.py", f"model={name}", f"data={args.data}", f"image_size={args.image_size}", "epochs=1"]
-    sys.argv += [f"batch_size={args.batch_size}", "optimizer.lr=1e-3", f"compile={str(compiled).lower()}"]
+    sys.argv += [f"batch_size={args.batch_size}", "optimizer.lr=1e-3", *filter(None, [setting])]
     sys.argv += [f"threads={torch.get_num_threads()}"]  # as the other ways, although these are busy at the start
     sys.argv += [f"run_dir={tempfile.mkdtemp(dir=args.folder)}"]
     train.main()
@@ -156,9 +157,11 @@ WAYS: dict[str, Callable[[str, Pacing, argparse.Namespace], None]] = {  # each t
     "DataLoader": data_loader,
     "DataLoader, 2 workers": partial(data_loader, workers=2),
 }
-COMPILED = {
-    "bare loop, compiled": partial(bare_loop, compiled=True),
-    "train.py, compiled": partial(train_py, compiled=True),
+SETTINGS = ("compile=true", "precision=32-true", "precision=bf16-mixed")
+WITH_A_SETTING = {
+    f"{way}, {setting}": partial(train, setting=setting)
+    for setting in SETTINGS
+    for way, train in (("bare loop", bare_loop), ("train.py", train_py))
 }
 
 
@@ -174,7 +177,7 @@ def begin(way: str, name: str, batches: int, args: argparse.Namespace, turns: Co
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = tempfile.mkdtemp(dir=args.folder)  # nothing is compiled yet
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with Path(os.devnull).open("w") as sys.stdout:
-        (WAYS | COMPILED)[way](name, Pace(batches, turns), args)
+        (WAYS | WITH_A_SETTING)[way](name, Pace(batches, turns), args)
 
 
 def take_turns(
@@ -219,7 +222,8 @@ def wait_and_stop(process: SpawnProcess, turns: Connection) -> float:
 def measure(name: str, batches: int, args: argparse.Namespace) -> tuple[list[Rates], Starts]:
     """Measure one turn: all rounds of all ways."""
     ways = ["bare loop", "train.py"] if args.brief else list(WAYS)
-    return take_turns([*ways, *(COMPILED if args.compile else ())], name, batches, ROUNDS, args)
+    ways += [way for way in WITH_A_SETTING if way.partition(", ")[2] in args.settings]
+    return take_turns(ways, name, batches, ROUNDS, args)
 
 
 def choose_batches(name: str, args: argparse.Namespace) -> int:
@@ -236,7 +240,8 @@ def rows(networks: dict[str, Any], batch_size: int) -> list[list[str]]:
         rounds = [rates for turn in measured["turns"] for rates in turn]
         for way in rounds[0]:
             rates = [each[way] for each in rounds]
-            others = ["bare loop, compiled"] if way in COMPILED else ["bare loop", "DataLoader"]
+            setting = way.partition(", ")[2]
+            others = [f"bare loop, {setting}"] if way in WITH_A_SETTING else ["bare loop", "DataLoader"]
             ratios = [ratio(rounds, way, other) for other in others]
             step = f"{1e3 * batch_size / statistics.median(rates):.4g}"
             table.append([name, way, median_and_quartiles(rates, ",.0f"), step, *ratios, *[""] * (2 - len(ratios))])
@@ -266,18 +271,18 @@ def in_short(networks: dict[str, Any], batch_size: int) -> list[list[str]]:
     return table
 
 
-def compiling(networks: dict[str, Any]) -> list[list[str]]:
-    """Return a table, head first, of compiled networks: what train.py gains, what that takes and when it pays."""
-    table = [["network", "images/s", "compiled", "ratio", "compiled in, s", "pays after, epochs"]]
-    plain, fast = "train.py", "train.py, compiled"
+def gains(networks: dict[str, Any], setting: str) -> list[list[str]]:
+    """Return a table, head first: what a setting gains train.py, how much later it starts, when that has paid."""
+    table = [["network", "images/s", setting, "ratio", "starts later by, s", "pays after, epochs"]]
+    plain, other = "train.py", f"train.py, {setting}"
     for name, measured in networks.items():
         rounds = [rates for turn in measured["turns"] for rates in turn]
-        rates = [statistics.median(each[way] for each in rounds) for way in (plain, fast)]
-        seconds = statistics.median(each[fast] - each[plain] for each in measured["starts"])
-        gain = statistics.median(each[fast] / each[plain] for each in rounds)
+        rates = [statistics.median(each[way] for each in rounds) for way in (plain, other)]
+        seconds = statistics.median(each[other] - each[plain] for each in measured["starts"])
+        gain = statistics.median(each[other] / each[plain] for each in rounds)
         won = EPOCH / rates[0] * (1 - 1 / gain)  # seconds of an epoch
-        pays = f"{math.ceil(seconds / won):,}" if won > 0 else "never"
-        table.append([name, *(f"{rate:,.0f}" for rate in rates), ratio(rounds, fast, plain), f"{seconds:.0f}", pays])
+        pays = f"{math.ceil(max(seconds, 0) / won):,}" if won > 0 else "never"
+        table.append([name, *(f"{rate:,.0f}" for rate in rates), ratio(rounds, other, plain), f"{seconds:.0f}", pays])
     return table
 
 
@@ -285,9 +290,8 @@ def page(results: dict[str, Any]) -> str:
     """Return the results as a Markdown page."""
     networks, batch_size = results["networks"], results["batch_size"]
     turns = sorted({len(measured["turns"]) for measured in results["networks"].values()})
-    all_tables = [in_short(networks, batch_size), rows(networks, batch_size)]
-    if results["compile"]:
-        all_tables.insert(0, compiling(networks))
+    all_tables = [gains(networks, setting) for setting in results["settings"]]
+    all_tables += [in_short(networks, batch_size), rows(networks, batch_size)]
     return (
         f"# Images per second\n\n{results['machine']}. Batches of {batch_size}, {results['image_size']} x "
         f"{results['image_size']}, {results['data']}. Medians (quartiles) of {ROUNDS} rounds in each of "
@@ -301,7 +305,9 @@ def main() -> int:
     parser.add_argument("--models", nargs="+", default=models.names(), choices=models.names())
     parser.add_argument("--data", default="mnist", choices=list(data.DATASETS))
     parser.add_argument("--seconds", type=float, default=1, help="seconds of one round of the bare loop (default: 1)")
-    parser.add_argument("--compile", action="store_true", help="add the compiled bare loop and train.py")
+    parser.add_argument(
+        "--settings", nargs="+", default=[], choices=SETTINGS, help="add the bare loop and train.py with each of these"
+    )
     parser.add_argument("--brief", action="store_true", help="measure the bare loop and train.py alone")
     parser.add_argument("--image-size", type=int, default=28)
     parser.add_argument("--batch-size", type=int, default=128)
@@ -313,7 +319,7 @@ def main() -> int:
     if args.batch_size * (fewest := WARM_UP + ROUNDS + 2) > EPOCH:
         parser.error(f"--batch-size {args.batch_size}: {fewest} batches have to fit into an epoch")
 
-    settings = {key: vars(args)[key] for key in ("batch_size", "image_size", "data", "compile", "brief")}
+    settings = {key: vars(args)[key] for key in ("batch_size", "image_size", "data", "settings", "brief")}
     results = saved.load(args.save, {"machine": describe_machine(), **settings, "networks": {}}, "machine", *settings)
     networks = results["networks"]
     os.environ["PYTHONWARNINGS"] = "ignore:resource_tracker"  # it warns of the killed processes

@@ -15,6 +15,7 @@ from launch.errors import MachineError
 
 PACKAGES = ("torch", "lightning", "hydra-core", "torchmetrics", "safetensors")
 BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")  # instructions that multiply it; bf16 is that of ARM
+AMX_CHANNELS = 32  # that it multiplies at once; narrower convolutions, such as LeNet's, do not fill its tiles
 GLIBC_KEEPS = ((-4, 0), (-1, -1))  # malloc.h: M_MMAP_MAX, no blocks of their own; M_TRIM_THRESHOLD, none returned
 
 
@@ -65,19 +66,18 @@ def require_gpu_memory(device: torch.device, size: int) -> None:
 
 
 def choose_precision(wanted: str, accelerator: str, network: nn.Module) -> str:
-    """Resolve "auto": bfloat16 for convolutions where the device multiplies it fast, else float32.
+    """Resolve "auto": bfloat16 for convolutions where the device multiplies it faster than float32, else float32.
 
-    That is a GPU, or a CPU with AMX; AVX-512's instructions for it alone are no faster than float32 (docs/speed.md).
-
+    That is a GPU, or a CPU with AMX; AVX-512's instructions for it alone are no faster (docs/speed.md).
     Raises MachineError for a precision that this machine does not have.
     """
     if wanted == "auto":
-        convolutional = any(isinstance(module, nn.Conv2d) for module in network.modules())
+        widest = max((module.in_channels for module in network.modules() if isinstance(module, nn.Conv2d)), default=0)
         if accelerator == "cuda":
-            is_fast = torch.cuda.is_bf16_supported(including_emulation=False)
+            is_faster = widest > 0 and torch.cuda.is_bf16_supported(including_emulation=False)
         else:
-            is_fast = torch.cpu.get_capabilities().get("amx_bf16", False)
-        return "bf16-mixed" if convolutional and is_fast else "32-true"
+            is_faster = widest >= AMX_CHANNELS and torch.cpu.get_capabilities().get("amx_bf16", False)
+        return "bf16-mixed" if is_faster else "32-true"
     if wanted == "16-mixed" and accelerator == "cpu":
         raise MachineError("precision=16-mixed needs a CUDA GPU. Take 32-true.")
     if wanted == "bf16-mixed" and accelerator == "cpu":

@@ -17,7 +17,6 @@ from training.machine import choose_precision, require_gpu_memory
     [
         ("auto", "cuda", "lenet", "bf16-mixed"),
         ("auto", "cuda", "gru", "32-true"),
-        ("auto", "cpu", "lenet", "32-true"),
         ("32-true", "cuda", "lenet", "32-true"),
         ("16-mixed", "cuda", "mlp", "16-mixed"),
     ],
@@ -32,6 +31,23 @@ def test_auto_precision_depends_on_accelerator_and_network(
 def test_gpu_without_bfloat16_trains_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
     assert choose_precision("auto", "cuda", models.create("lenet")) == "32-true"
+
+
+@pytest.mark.parametrize(
+    ("instructions", "network", "chosen"),
+    [
+        ("amx_bf16", "densenet", "bf16-mixed"),
+        ("amx_bf16", "lenet", "32-true"),
+        ("amx_bf16", "gru", "32-true"),
+        ("avx512_bf16", "densenet", "32-true"),
+        ("avx2", "densenet", "32-true"),
+    ],
+)
+def test_auto_precision_on_a_cpu_is_bfloat16_where_amx_multiplies_wide_convolutions(
+    instructions: str, network: str, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {instructions: True})
+    assert choose_precision("auto", "cpu", models.create(network)) == chosen
 
 
 @pytest.mark.parametrize("instructions", ["avx512_bf16", "amx_bf16", "bf16"])
