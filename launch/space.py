@@ -106,13 +106,13 @@ class Plan:
             raise SettingsError("each trial of a search is one process. Leave trainer=ddp out, and see --jobs.")
         if config.data.val_size == 0:
             raise SettingsError("a search needs validation, and data.val_size=0 leaves none. Leave it out.")
-        given = {key_of(override) for override in self.overrides}
         space = _read(file) if file else _default(config)
+        for key in space:
+            _require_searchable(key, own_data=config.data.format != "bundled")
+        given = {key_of(override) for override in self.overrides}
         self.space = {key: each for key, each in space.items() if key.lstrip("+") not in given}
         if not self.space:
             raise SettingsError("nothing is left to search: the command sets every key of the space. Leave one out.")
-        for key in self.space:
-            _require_searchable(key, own_data=config.data.format != "bundled")
         self.corners = self._corners()
 
     def of_trial(self, values: dict[str, Any], **others: Any) -> Configuration:

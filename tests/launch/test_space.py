@@ -45,6 +45,7 @@ def test_values_of_a_range_are_whole_if_both_ends_are() -> None:
         ("data", {"choices": ["mnist", "fashion_mnist"]}, "all trials have the same data"),
         ("threads", {"low": 1, "high": 2}, "threads cannot be searched"),
         ("run_dir", {"choices": ["a", "b"]}, "run_dir cannot be searched"),
+        ("trainer", {"choices": ["cpu", "cuda"]}, "trainer cannot be searched"),
     ],
 )
 def test_wrong_space_is_refused(tmp_path: Path, key: str, given: Any, says: str) -> None:
