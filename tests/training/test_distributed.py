@@ -133,7 +133,7 @@ def test_torchrun_writes_one_run_folder_with_correct_metrics(tmp_path: Path) -> 
     from models.weights import load_network
     from training import evaluation
 
-    settings = [*SMALL_DENSENET, "epochs=2"]
+    settings = [*SMALL_DENSENET, "epochs=2", "precision=32-true"]
     settings += ["batch_size=16", "data.train_size=100", "data.val_size=130", "data.test_size=50"]
     folder = tmp_path / "runs/run"
     own = os.environ | {"OMP_NUM_THREADS": "1"}

@@ -7,7 +7,7 @@ from conftest import SMALL_DENSENET, RunTrain
 import models
 from training.module import ClassificationModule
 
-NETWORK = (*SMALL_DENSENET, "scheduler=constant")
+NETWORK = (*SMALL_DENSENET, "scheduler=constant", "precision=32-true")  # as the evaluation that it is compared with
 SMALL = ("data.train_size=320", "data.val_size=100", "data.test_size=100")
 
 
