@@ -20,6 +20,7 @@ from pathlib import Path
 
 import models
 from launch import threads
+from launch.imports import import_lightning
 from reports import tables
 
 SPAWN = get_context("spawn")
@@ -101,10 +102,11 @@ def compute() -> None:
 
 def train(name: str, seconds: float, results: Connection) -> None:
     """Train a network in a plain loop and send the images per second."""
+    import_lightning()  # which training.module imports
     import torch
     from torch.nn import functional
 
-    from training.machine import choose_accelerator, describe_machine
+    from training.machine import choose_accelerator, choose_precision, describe_machine
     from training.module import parameter_groups
 
     choose_accelerator("cpu")
@@ -112,11 +114,13 @@ def train(name: str, seconds: float, results: Connection) -> None:
     images, labels = torch.randn(batch_size, 1, 28, 28), torch.randint(0, 10, (batch_size,))
     network = models.create(name, image_size=28).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(parameter_groups(network), lr=1e-3, weight_decay=0.01, fused=True)
+    mixed = torch.autocast("cpu", torch.bfloat16, enabled=choose_precision("auto", "cpu", network) == "bf16-mixed")
     steps, began = -WARM_UP, 0.0
     while steps <= 0 or time.perf_counter() - began < seconds:
         if steps == 0:
             began = time.perf_counter()
-        loss = functional.cross_entropy(network(images), labels)
+        with mixed:
+            loss = functional.cross_entropy(network(images), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

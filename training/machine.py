@@ -76,7 +76,7 @@ def choose_precision(wanted: str, accelerator: str, network: nn.Module) -> str:
         if accelerator == "cuda":
             is_faster = widest > 0 and torch.cuda.is_bf16_supported(including_emulation=False)
         else:
-            is_faster = widest >= AMX_CHANNELS and torch.cpu.get_capabilities().get("amx_bf16", False)
+            is_faster = widest >= AMX_CHANNELS and has_amx()
         return "bf16-mixed" if is_faster else "32-true"
     if wanted == "16-mixed" and accelerator == "cpu":
         raise MachineError("precision=16-mixed needs a CUDA GPU. Take 32-true.")
@@ -90,6 +90,12 @@ def choose_precision(wanted: str, accelerator: str, network: nn.Module) -> str:
     return wanted
 
 
+def has_amx() -> bool:
+    """Return whether the CPU multiplies bfloat16 in tiles."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.11, on the machine of gpu.sh, lacks it
+    return capabilities.get("amx_bf16", False)
+
+
 def describe_device(accelerator: str) -> str:
     return f"cuda ({torch.cuda.get_device_name()})" if accelerator == "cuda" else "cpu"
 
@@ -101,7 +107,7 @@ def describe_machine(accelerator: str = "cuda") -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         processor = next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
     count = torch.get_num_threads()
-    parts = [processor, torch.backends.cpu.get_cpu_capability()]
+    parts = [processor, torch.backends.cpu.get_cpu_capability() + (" and AMX" if has_amx() else "")]
     parts += [f"{count} thread{'s' if count > 1 else ''}", f"torch {version('torch')}"]
     if accelerator == "cuda" and torch.cuda.is_available():
         parts.insert(0, torch.cuda.get_device_name())
