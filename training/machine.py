@@ -68,7 +68,7 @@ def require_gpu_memory(device: torch.device, size: int) -> None:
 def choose_precision(wanted: str, accelerator: str, network: nn.Module) -> str:
     """Resolve "auto": bfloat16 for convolutions where the device multiplies it faster than float32, else float32.
 
-    That is a GPU, or a CPU with AMX; AVX-512's instructions for it alone are no faster (docs/speed.md).
+    That is a GPU, or a CPU with AMX; AVX-512's own instructions were slower for two of three networks (docs/speed.md).
     Raises MachineError for a precision that this machine does not have.
     """
     if wanted == "auto":
