@@ -15,10 +15,7 @@ TARGETS = {  # test accuracy in %: the floor that a recipe should reach, the goa
     "gru": {"mnist": (98.9, 99.4), "fashion_mnist": (89.8, 91.5)},
     "lstm": {"mnist": (98.9, 99.4), "fashion_mnist": (89.8, 91.5)},
 }
-WHY_UNDER_THE_FLOOR = {  # recipe: the reason, printed below the table of docs/results.md
-    "vgg11-fashion_mnist": "the better of two attempts of 12 epochs, one and a half hours each on one CPU core. At the "
-    "end it was right on 94.9 % of the augmented training images: a longer schedule may reach the floor"
-}
+WHY_UNDER_THE_FLOOR: dict[str, str] = {}  # recipe: the reason, printed below the table of docs/results.md
 
 
 def targets(recipe: str) -> tuple[float, float] | None:
